@@ -1,0 +1,185 @@
+"""What lets an interrupted training go on: all its states, in one file."""
+
+import contextlib
+import hashlib
+import os
+import random
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+
+def random_states(device: torch.device, loaders: list) -> dict[str, Any]:
+    """The states of every random generator that a training draws from."""
+    name, keys, *rest = np.random.get_state()
+    states = {
+        "torch": torch.get_rng_state(),
+        "python": random.getstate(),
+        "numpy": (name, keys.tolist(), *rest),  # loading takes no numpy array
+        "loaders": [generator.get_state() for generator in _generators(loaders)],
+    }
+    if device.type != "cpu":
+        states[device.type] = torch.get_device_module(device).get_rng_state()
+    return states
+
+
+def set_random_states(
+    states: dict[str, Any], device: torch.device, loaders: list
+) -> None:
+    """Put back what `random_states` returned."""
+    torch.set_rng_state(states["torch"])
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    for generator, state in zip(_generators(loaders), states["loaders"], strict=True):
+        generator.set_state(state)
+    if device.type in states:
+        torch.get_device_module(device).set_rng_state(states[device.type])
+
+
+@contextlib.contextmanager
+def same_random_numbers_after(device: torch.device, loaders: list) -> Iterator[None]:
+    """What is drawn in the body is drawn again after it."""
+    states = random_states(device, loaders)
+    try:
+        yield
+    finally:
+        set_random_states(states, device, loaders)
+
+
+def _generators(loaders: list) -> list[torch.Generator]:
+    """The loaders' own generators; without one they draw from torch's."""
+    found = [getattr(loader, "generator", None) for loader in loaders]
+    return [generator for generator in found if generator is not None]
+
+
+def describe_run(
+    net: nn.Module,
+    loaders: list,
+    num_epochs: int,
+    lr: float,
+    optimizer: Optimizer,
+    scheduler: LRScheduler | None,
+    loss: Any,
+) -> dict[str, str]:
+    """The settings that must be equal for a training to go on from a checkpoint."""
+    train_iter, test_iter = loaders
+    planned = scheduler is not None  # a schedule ends at a certain epoch
+    return {
+        "net": repr(net),
+        "training data": _describe_data(train_iter),
+        "test data": _describe_data(test_iter),
+        "batch size": str(getattr(train_iter, "batch_size", None)),
+        "lr": str(lr),
+        "optimizer": repr(optimizer),
+        "scheduler": type(scheduler).__name__,
+        "num_epochs": str(num_epochs) if planned else "any",
+        "loss": repr(loss),
+    }
+
+
+def _describe_data(loader) -> str:
+    """Number of examples and a digest of 32 of them, spread evenly."""
+    dataset = getattr(loader, "dataset", loader)
+    digest = hashlib.sha256()
+    for i in np.linspace(0, len(dataset) - 1, 32).astype(int).tolist():
+        for part in dataset[i]:
+            digest.update(torch.as_tensor(part).cpu().numpy().tobytes())
+    return f"{len(dataset)} examples, digest {digest.hexdigest()[:12]}"
+
+
+class Checkpoint:
+    """A file with all that a training needs to go on. With path None, no file.
+
+    settings: from `describe_run`. parts: what has a state, by name (net, optimizer).
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike | None,
+        settings: dict[str, str],
+        parts: dict[str, Any],
+        device: torch.device,
+        loaders: list,
+    ):
+        self.path = None if path is None else Path(path)
+        self.settings, self.device, self.loaders = settings, device, loaders
+        self.parts = {name: part for name, part in parts.items() if part is not None}
+
+    def save(self, history: dict) -> None:
+        """Write aside, then rename: at every moment the file at path is a whole one."""
+        if self.path is None:
+            return
+        state = {
+            "settings": self.settings,
+            "history": history,
+            "parts": {name: part.state_dict() for name, part in self.parts.items()},
+            "random": random_states(self.device, self.loaders),
+        }
+        aside = self.path.with_name(self.path.name + ".part")
+        try:
+            with open(aside, "wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, self.path)
+        except (OSError, RuntimeError) as error:
+            raise OSError(f"cannot write the checkpoint {self.path}: {error}") from None
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def begin(self, history: dict) -> dict:
+        """Put every part into its saved state and return the saved history.
+
+        Without a file yet, write one, so that a path that does not work is known before
+        any work is done, and return history. Raises ValueError for a damaged file and
+        for one of another training; both stay as they are.
+        """
+        if self.path is None or not self.path.exists():
+            self.save(history)
+            return history
+        state = self._read()
+        for name, value in self.settings.items():
+            saved = state["settings"].get(name)
+            if saved != value:
+                raise ValueError(
+                    f"the checkpoint {self.path} is of another training: {name} was "
+                    f"{_difference(saved, value)}. Give another path or the same {name}"
+                )
+        for name, part in self.parts.items():
+            part.load_state_dict(state["parts"][name])
+        set_random_states(state["random"], self.device, self.loaders)
+        return state["history"]
+
+    def _read(self) -> dict:
+        try:
+            with zipfile.ZipFile(self.path) as file:  # torch.load checks no checksums
+                damaged = file.testzip()
+            if damaged is None:
+                # weights_only: a file from elsewhere must not run code
+                state = torch.load(self.path, map_location="cpu", weights_only=True)
+                if {"settings", "history", "parts", "random"} <= set(state):
+                    return state
+        except PermissionError:
+            raise
+        except Exception:  # whatever a damaged file makes the two readers raise
+            pass
+        raise ValueError(
+            f"{self.path} is no whole checkpoint of train_ch6: move it away to start "
+            f"the training anew"
+        )
+
+
+def _difference(saved: str | None, value: str) -> str:
+    """The first lines in which two descriptions differ, for a message."""
+    old, new = str(saved).splitlines(), value.splitlines()
+    for a, b in zip(old, new, strict=False):
+        if a != b:
+            return f"{a.strip()!r}, and is now {b.strip()!r}"
+    return f"of {len(old)} lines, and is now of {len(new)}"
