@@ -54,7 +54,11 @@ def _kernel() -> tuple[bool, str]:
         interpreter = KernelSpecManager().get_kernel_spec("python3").argv[0]
     except (ImportError, KeyError) as error:
         return False, f"kernel python3: not found ({error})"
-    if os.path.isabs(interpreter) and not os.path.samefile(interpreter, sys.executable):
+    # by folder: the interpreters of two environments may be links to one file
+    folders = {
+        os.path.realpath(os.path.dirname(p)) for p in (interpreter, sys.executable)
+    }
+    if os.path.isabs(interpreter) and len(folders) == 2:
         return False, f"kernel python3 runs {interpreter}, not {sys.executable}"
     return True, f"kernel python3 runs {sys.executable}"
 

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import random
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,8 +55,9 @@ def same_random_numbers_after(device: torch.device, loaders: list) -> Iterator[N
 
 
 def _generators(loaders: list) -> list[torch.Generator]:
-    """The loaders' own generators; without one they draw from torch's."""
-    found = [getattr(loader, "generator", None) for loader in loaders]
+    """The loaders' and samplers' own; without one they draw from torch's."""
+    owners = [*loaders, *(getattr(loader, "sampler", None) for loader in loaders)]
+    found = [getattr(owner, "generator", None) for owner in owners]
     return [generator for generator in found if generator is not None]
 
 
@@ -71,26 +73,41 @@ def describe_run(
     """The settings that must be equal for a training to go on from a checkpoint."""
     train_iter, test_iter = loaders
     planned = scheduler is not None  # a schedule ends at a certain epoch
-    return {
+    settings = {
         "net": repr(net),
-        "training data": _describe_data(train_iter),
-        "test data": _describe_data(test_iter),
+        "training data": _describe_data(train_iter, loaders),
+        "test data": _describe_data(test_iter, loaders),
         "batch size": str(getattr(train_iter, "batch_size", None)),
         "lr": str(lr),
         "optimizer": repr(optimizer),
         "scheduler": type(scheduler).__name__,
         "num_epochs": str(num_epochs) if planned else "any",
-        "loss": repr(loss),
+        "loss": _describe_loss(loss),
     }
+    # a function's repr ends with its address, which differs in every process
+    return {name: re.sub(" at 0x[0-9a-fA-F]+", "", s) for name, s in settings.items()}
 
 
-def _describe_data(loader) -> str:
+def _describe_loss(loss: Any) -> str:
+    """Its repr, and the options that a loss of torch's does not print."""
+    options = getattr(loss, "__dict__", {}).items()
+    return f"{loss!r} " + ", ".join(
+        f"{name}={value}" for name, value in options if isinstance(value, float | str)
+    )
+
+
+def _describe_data(loader, loaders: list) -> str:
     """Number of examples and a digest of 32 of them, spread evenly."""
     dataset = getattr(loader, "dataset", loader)
     digest = hashlib.sha256()
-    for i in np.linspace(0, len(dataset) - 1, 32).astype(int).tolist():
-        for part in dataset[i]:
-            digest.update(torch.as_tensor(part).cpu().numpy().tobytes())
+    with same_random_numbers_after(torch.device("cpu"), loaders):
+        # from fixed seeds: data may be augmented with random numbers
+        torch.default_generator.manual_seed(0)
+        np.random.seed(0)
+        random.seed(0)
+        for i in np.linspace(0, len(dataset) - 1, 32).astype(int).tolist():
+            for part in dataset[i]:
+                digest.update(torch.as_tensor(part).cpu().numpy().tobytes())
     return f"{len(dataset)} examples, digest {digest.hexdigest()[:12]}"
 
 

@@ -7,6 +7,7 @@ downloaded only where it is not there.
 
 import gzip
 import hashlib
+import http.client
 import io
 import lzma
 import os
@@ -135,7 +136,7 @@ def load_data_fashion_mnist(
     under the same seed the order, are those of d2l.
     """
     _check_whole("batch_size", batch_size)
-    size = [resize, resize] if isinstance(resize, int) else resize
+    size = [resize, resize] if isinstance(resize, (int, float)) else resize
     if size is not None:
         if len(size) != 2:
             raise ValueError(f"resize is a side or (height, width), got {resize!r}")
@@ -245,7 +246,7 @@ def _download(root: str | os.PathLike | None) -> Path:
                 download_url(address + name, aside, name, md5)
             for name, _ in FashionMNIST.resources:
                 os.replace(Path(aside, name), folder / name)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, http.client.HTTPException, RuntimeError, ValueError) as error:
         looked_at = "\n".join(f"  {f}" for f in _folders(root))
         raise FileNotFoundError(
             f"Fashion-MNIST is not on this machine and could not be downloaded from "

@@ -114,8 +114,8 @@ class Animator:
             )
         for i, (a, b) in enumerate(zip(x, y, strict=True)):
             if a is not None and b is not None:
-                self.X[i].append(float(a))
-                self.Y[i].append(float(b))
+                self.X[i].append(_number(a))
+                self.Y[i].append(_number(b))
                 self.lines[i].set_data(self.X[i], self.Y[i])
                 # one point alone makes no line, so mark it
                 alone = len(self.X[i]) == 1 and self._markers[i] == "None"
@@ -162,6 +162,11 @@ def _is_sequence(value) -> bool:
     return hasattr(value, "__len__") and getattr(value, "ndim", 1) > 0
 
 
+def _number(value) -> float:
+    """value as a float; a loss is detached first, else torch warns."""
+    return float(value.detach() if hasattr(value, "detach") else value)
+
+
 def show_images(
     imgs: Sequence, num_rows: int, num_cols: int, titles=None, scale: float = 1.5
 ) -> np.ndarray:
@@ -181,7 +186,7 @@ def show_images(
         ax.set_axis_off()
     for i, (ax, img) in enumerate(zip(axes, imgs, strict=False)):
         if hasattr(img, "detach"):
-            img = img.detach().cpu()
+            img = img.detach().cpu().numpy()
         ax.imshow(img, cmap="gray")
         if titles is not None:
             ax.set_title(titles[i], fontsize="medium")

@@ -216,9 +216,10 @@ def train_ch6(
     net.to(device, memory_format=torch.channels_last)  # twice as fast on a CPU
     optimizer = optimizer or torch.optim.SGD(net.parameters(), lr=lr)
     loss = loss or nn.CrossEntropyLoss()
+    run = net, loaders, num_epochs, lr, optimizer, scheduler, loss
     saved = Checkpoint(
         checkpoint,
-        describe_run(net, loaders, num_epochs, lr, optimizer, scheduler, loss),
+        {} if checkpoint is None else describe_run(*run),
         {"net": net, "optimizer": optimizer, "scheduler": scheduler},
         device,
         loaders,
@@ -252,6 +253,8 @@ def train_ch6(
         curves.animator.set_title(f"interrupted in epoch {epoch + 1}")
         print(f"interrupted in epoch {epoch + 1}: net is as far as it was trained")
         return history
+    finally:
+        net.eval()  # as d2l leaves it: ready for predictions, without dropout
     curves.animator.set_title("")
     print(
         f"loss {history.train_loss[-1]:.3f}, train acc {history.train_acc[-1]:.3f}, "

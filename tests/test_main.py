@@ -1,0 +1,217 @@
+"""python -m d2lmini, the requirements, and the public names."""
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
+from packaging.requirements import Requirement
+
+import d2lmini
+from d2lmini import data
+from d2lmini.__main__ import main
+
+REPOSITORY = Path(__file__).parents[1]
+LINES = (REPOSITORY / "requirements.txt").read_text(encoding="utf-8").splitlines()
+REQUIREMENTS = {
+    requirement.name: requirement
+    for requirement in (Requirement(line.split("#")[0]) for line in LINES[1:-1])
+}
+
+
+def run_python(*arguments):
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=120
+    )
+
+
+# ---------------------------------------------------------------- check
+
+
+def test_check_finds_all_that_the_course_needs():
+    """An OK line for Python, each requirement, the kernel, device, sample and data."""
+    done = run_python("-m", "d2lmini", "check")
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = [
+        f"Python {sys.version.split()[0]} ",
+        *(f"{name} {importlib.metadata.version(name)}" for name in REQUIREMENTS),
+        "kernel python3 runs ",
+        f"device: {d2lmini.try_gpu()}",
+        "sample: 6,000 + 1,000 images",
+        "full data: ",
+    ]
+    lines = done.stdout.splitlines()
+    assert all(line.startswith("OK   ") for line in lines)
+    for text in expected:
+        assert [line for line in lines if line.startswith(f"OK   {text}")], text
+    assert len(lines) == len(expected)
+
+
+def failures(capsys):
+    """What `check` finds wrong; its exit status is 1 where that is something."""
+    status = main(["check"])
+    lines = capsys.readouterr().out.splitlines()
+    failed = [line.removeprefix("FAIL ") for line in lines if line.startswith("FAIL ")]
+    assert status == (1 if failed else 0)
+    return failed
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_check_tells_which_package_is_missing(monkeypatch, capsys, name):
+    real = importlib.metadata.version
+
+    def version(asked):
+        if asked == name:
+            raise importlib.metadata.PackageNotFoundError(asked)
+        return real(asked)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    (failure,) = failures(capsys)
+    assert failure.startswith(f"{name}>=")
+    assert f"pip install '{REQUIREMENTS[name]}'" in failure
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_check_tells_which_package_is_too_old(monkeypatch, capsys, name):
+    real = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda n: "0.0.9" if n == name else real(n)
+    )
+    (failure,) = failures(capsys)
+    assert failure == f"{name} 0.0.9: pip install -U '{REQUIREMENTS[name]}'"
+
+
+def test_a_local_build_of_a_package_is_new_enough(monkeypatch, capsys):
+    """torch's CPU builds are called 2.9.0+cpu."""
+    real = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata,
+        "version",
+        lambda n: "2.9.0+cpu" if n == "torch" else real(n),
+    )
+    assert failures(capsys) == []
+
+
+def test_check_tells_that_the_sample_is_damaged(monkeypatch, capsys, tmp_path):
+    damaged = tmp_path / "sample.npy.xz"
+    damaged.write_bytes(data.SAMPLE.read_bytes()[:-1])
+    monkeypatch.setattr(data, "SAMPLE", damaged)
+    (failure,) = failures(capsys)
+    assert failure.startswith(f"sample: {damaged} is damaged")
+
+
+def test_check_tells_that_the_sample_is_missing(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(data, "SAMPLE", tmp_path / "sample.npy.xz")
+    (failure,) = failures(capsys)
+    assert re.match(r"sample: .*sample\.npy\.xz", failure)
+
+
+@pytest.mark.parametrize("where", ["another environment", "a removed environment"])
+def test_check_tells_that_the_kernel_is_anothers(monkeypatch, capsys, tmp_path, where):
+    """Though the interpreters of two environments are links to the same file."""
+    interpreter = tmp_path / "bin" / "python"
+    if where == "another environment":
+        interpreter.parent.mkdir()
+        interpreter.symlink_to(Path(sys.executable).resolve())
+    spec = KernelSpec(argv=[str(interpreter), "-m", "ipykernel_launcher"])
+    monkeypatch.setattr(KernelSpecManager, "get_kernel_spec", lambda self, name: spec)
+    (failure,) = failures(capsys)
+    assert failure == f"kernel python3 runs {interpreter}, not {sys.executable}"
+
+
+@pytest.mark.parametrize("name", ["python", sys.executable])
+def test_check_accepts_this_environments_kernel(monkeypatch, capsys, name):
+    spec = KernelSpec(argv=[name, "-m", "ipykernel_launcher"])
+    monkeypatch.setattr(KernelSpecManager, "get_kernel_spec", lambda self, name: spec)
+    assert failures(capsys) == []
+
+
+def test_check_tells_that_there_is_no_kernel(monkeypatch, capsys):
+    def none(self, name):
+        raise NoSuchKernel(name)
+
+    monkeypatch.setattr(KernelSpecManager, "get_kernel_spec", none)
+    (failure,) = failures(capsys)
+    assert failure.startswith("kernel python3: not found")
+
+
+def test_check_does_not_need_the_full_data(monkeypatch, capsys):
+    monkeypatch.setattr("d2lmini.__main__.find_fashion_mnist", lambda: None)
+    assert main(["check"]) == 0
+    assert "OK   full data: not here" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- data, and no command
+
+
+def test_data_finds_the_full_set(full_folder, capsys):
+    assert main(["data"]) == 0
+    assert capsys.readouterr().out == f"60,000 + 10,000 images in {full_folder}\n"
+
+
+def test_data_tells_which_file_is_damaged(tmp_path, capsys):
+    for name in data.FILES:
+        (tmp_path / name).write_bytes(b"not an image")
+    assert main(["data", "--root", str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"{tmp_path / 'train-images-idx3-ubyte'} is not Fashion-MNIST's" in err
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["check", "--fast"]])
+def test_unknown_commands_exit_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert "usage: python -m d2lmini" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- requirements
+
+
+def test_requirements_and_pyproject_say_the_same():
+    tomllib = pytest.importorskip("tomllib", reason="part of Python from 3.11")
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))[
+        "project"
+    ]
+    declared = project["dependencies"] + project["optional-dependencies"]["lab"]
+    assert {(r.name, r.specifier) for r in REQUIREMENTS.values()} == {
+        (r.name, r.specifier) for r in map(Requirement, declared)
+    }
+    assert len(declared) == len(LINES) - 2
+
+
+def test_every_requirement_has_a_lower_bound_and_a_comment():
+    for requirement in REQUIREMENTS.values():
+        assert [s.operator for s in requirement.specifier] == [">="], requirement
+    for line in LINES:
+        assert re.search(r"(^| )# \S", line), line
+
+
+def test_the_last_requirement_is_the_package_itself():
+    assert LINES[-1].split("#")[0].strip() == "-e ."
+
+
+# ---------------------------------------------------------------- public names
+
+NAMES = """
+    vgg_block vgg VGG11 VGG13 VGG16 VGG19 shrink
+    load_data_fashion_mnist get_dataloader_workers get_fashion_mnist_labels show_images
+    accuracy Accumulator Timer use_svg_display set_axes Animator
+    try_gpu evaluate_accuracy_gpu train_ch6 History
+"""
+
+
+def test_the_public_names():
+    assert sorted(d2lmini.__all__) == sorted(NAMES.split())
+    for name in d2lmini.__all__:
+        assert getattr(d2lmini, name).__doc__ or name.startswith("VGG")
+
+
+def test_import_loads_no_library_for_pictures():
+    code = "import sys, d2lmini; print({'matplotlib', 'IPython'} & set(sys.modules))"
+    done = run_python("-W", "error", "-c", code)
+    assert (done.stdout, done.stderr) == ("set()\n", "")

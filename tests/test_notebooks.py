@@ -1,0 +1,217 @@
+"""The chapters as they are kept: executed, clean, and in step with the library.
+
+What the cells print is compared by nbval (`make test`); here stands what nbval does
+not see, and that nbval does see what it should.
+"""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+import d2lmini
+
+ROOT = Path(__file__).parents[1]
+CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+SANITIZE = ROOT / "tests" / "sanitize.cfg"
+TAGS = {"nbval-ignore-output", "raises-exception"}  # misspelt ones would do nothing
+
+TRACE = """\
+Sequential output shape:\t torch.Size([1, 64, 80, 80])
+Sequential output shape:\t torch.Size([1, 128, 40, 40])
+Sequential output shape:\t torch.Size([1, 256, 20, 20])
+Sequential output shape:\t torch.Size([1, 512, 10, 10])
+Sequential output shape:\t torch.Size([1, 512, 5, 5])
+Flatten output shape:\t torch.Size([1, 12800])
+Linear output shape:\t torch.Size([1, 1024])
+ReLU output shape:\t torch.Size([1, 1024])
+Dropout output shape:\t torch.Size([1, 1024])
+Linear output shape:\t torch.Size([1, 128])
+ReLU output shape:\t torch.Size([1, 128])
+Dropout output shape:\t torch.Size([1, 128])
+Linear output shape:\t torch.Size([1, 10])
+"""
+SMALL_TRACE = """\
+Sequential output shape:\t torch.Size([1, 16, 80, 80])
+Sequential output shape:\t torch.Size([1, 32, 40, 40])
+Sequential output shape:\t torch.Size([1, 64, 20, 20])
+Sequential output shape:\t torch.Size([1, 128, 10, 10])
+Sequential output shape:\t torch.Size([1, 128, 5, 5])
+Flatten output shape:\t torch.Size([1, 3200])
+Linear output shape:\t torch.Size([1, 1024])
+ReLU output shape:\t torch.Size([1, 1024])
+Dropout output shape:\t torch.Size([1, 1024])
+Linear output shape:\t torch.Size([1, 128])
+ReLU output shape:\t torch.Size([1, 128])
+Dropout output shape:\t torch.Size([1, 128])
+Linear output shape:\t torch.Size([1, 10])
+"""
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path):
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def outputs(path):
+    return [output for cell in code_cells(path) for output in cell.outputs]
+
+
+def printed(path):
+    return [output.text for output in outputs(path) if output.output_type == "stream"]
+
+
+def test_there_are_five_chapters():
+    assert [path.name[:2] for path in CHAPTERS] == ["01", "02", "03", "04", "05"]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+class TestChapter:
+    def test_is_executed_in_order_from_a_fresh_kernel(self, path):
+        """nbval compares nothing in a cell without a number."""
+        counts = [cell.execution_count for cell in code_cells(path)]
+        assert counts == list(range(1, len(counts) + 1))
+
+    def test_runs_on_the_kernel_that_every_environment_has(self, path):
+        metadata = read(path).metadata
+        assert metadata.kernelspec.name == "python3"
+        assert set(metadata.language_info) == {"name"}
+
+    def test_holds_no_error_and_no_stderr(self, path):
+        for output in outputs(path):
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr"
+
+    def test_names_no_path_of_a_machine(self, path):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"/(home|root|Users|tmp|work|usr)/|[A-Z]:\\\\", text)
+
+    def test_needs_no_widget_and_hushes_no_cell(self, path):
+        for cell in code_cells(path):
+            assert not cell.source.rstrip().endswith(";")
+            for output in cell.outputs:
+                assert not any("widget" in kind for kind in output.get("data", {}))
+
+    def test_ignores_no_cell(self, path):
+        for cell in read(path).cells:
+            assert set(cell.metadata.get("tags", [])) <= TAGS
+            assert not re.search(r"^\s*#\s*(NBVAL|PYTEST_VALIDATE)", cell.source, re.M)
+
+    def test_links_lead_somewhere(self, path):
+        links = re.findall(r"\]\(([^)#]+\.ipynb)", path.read_text(encoding="utf-8"))
+        assert links
+        for link in links:
+            assert (path.parent / link).exists()
+
+    def test_is_small_enough_to_open_quickly(self, path):
+        assert path.stat().st_size < 1_500_000
+
+    def test_shows_pictures(self, path):
+        """Each figure is SVG with something drawn in it."""
+        figures = [o.data["image/svg+xml"] for o in outputs(path) if _is_svg(o)]
+        assert len(figures) >= 2
+        for figure in figures:
+            assert len(re.findall(r"<(?:path|image|use)\b", figure)) > 5
+            assert "<dc:date>" not in figure
+
+
+def _is_svg(output):
+    return "image/svg+xml" in output.get("data", {})
+
+
+def test_shape_traces_are_the_ones_of_the_book():
+    assert TRACE in printed(CHAPTERS[1])
+    assert SMALL_TRACE in printed(CHAPTERS[2])
+
+
+def bare(source):
+    """The code of a function without its docstring and type hints."""
+    function = ast.parse(source).body[0]
+    if ast.get_docstring(function) is not None:
+        del function.body[0]
+    function.returns = None
+    for argument in ast.walk(function.args):
+        if isinstance(argument, ast.arg):
+            argument.annotation = None
+    return ast.unparse(function)
+
+
+@pytest.mark.parametrize("name", ["vgg_block", "vgg"])
+def test_chapter_1_defines_what_the_library_has(name):
+    sources = [cell.source for cell in code_cells(CHAPTERS[0])]
+    (shown,) = [source for source in sources if source.startswith(f"def {name}(")]
+    assert bare(shown) == bare(inspect.getsource(getattr(d2lmini, name)))
+
+
+HELPERS = ["accuracy", "Accumulator", "Timer", "Animator", "try_gpu"]
+
+
+@pytest.mark.parametrize("name", [*HELPERS, "evaluate_accuracy_gpu"])
+def test_chapter_4_shows_the_library_as_it_is(name):
+    shown = [o.data["text/plain"] for o in outputs(CHAPTERS[3]) if "data" in o]
+    assert inspect.getsource(getattr(d2lmini, name)) in shown
+
+
+def test_training_is_one_figure_between_its_printed_lines():
+    (cell,) = [c for c in code_cells(CHAPTERS[4]) if "history = d2l.train" in c.source]
+    assert [o.output_type for o in cell.outputs] == ["stream", "display_data", "stream"]
+    assert cell.outputs[0].text == "training on cpu\n"
+
+
+def sanitize_pairs():
+    """As nbval reads them: a pair that does not fit is dropped without a word."""
+    text = SANITIZE.read_text(encoding="utf-8")
+    pairs = re.findall("^regex: (.*)$\n^replace: (.*)$", text, flags=re.M)
+    assert len(pairs) == text.count("regex:") == text.count("replace:")
+    return pairs
+
+
+def test_only_digits_are_sanitised():
+    """Every pattern is used, and leaves the words of a line as they are."""
+    lines = "".join(text for path in CHAPTERS for text in printed(path))
+    for regex, replace in sanitize_pairs():
+        found = re.search(regex, lines)
+        assert found, regex
+        words = re.sub(r"\b[A-Z]\b", "", replace)
+        assert re.sub(r"\d+\.\d+", "", found[0]) == words
+
+
+def run_nbval(folder, cells, where):
+    """Exit code of `pytest --nbval` for a notebook of (source, printed text) pairs."""
+    notebook = nbformat.v4.new_notebook(metadata=read(CHAPTERS[0]).metadata)
+    for count, (source, text) in enumerate(cells, start=1):
+        output = nbformat.v4.new_output("stream", name="stdout", text=text)
+        cell = nbformat.v4.new_code_cell(source, outputs=[output])
+        cell.execution_count = count
+        notebook.cells.append(cell)
+    nbformat.write(notebook, folder / "small.ipynb")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["--nbval", f"--nbval-sanitize-with={SANITIZE}", "-n0"]
+    run = subprocess.run(
+        [*command, folder / "small.ipynb"], cwd=where, capture_output=True, text=True
+    )
+    return run.returncode
+
+
+SPEED = ("print('97.3 examples/sec on cpu')", "412.9 examples/sec on cpu\n")
+
+
+@pytest.mark.parametrize(
+    ("cells", "exit_code"),
+    [
+        ([("print(5 * 5)", "25\n"), SPEED], 0),
+        ([("print(5 * 5)", "26\n"), SPEED], 1),
+        ([("print(5 * 5)", "25\n"), (SPEED[0], "412.9 examples/sec on cuda:0\n")], 1),
+    ],
+    ids=["right", "wrong number", "wrong words beside a sanitised number"],
+)
+def test_nbval_sees_a_wrong_output(tmp_path, cells, exit_code):
+    assert run_nbval(tmp_path, cells, where=tmp_path) == exit_code
