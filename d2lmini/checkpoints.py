@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import os
 import random
 import re
@@ -61,6 +62,19 @@ def _generators(loaders: list) -> list[torch.Generator]:
     return [generator for generator in found if generator is not None]
 
 
+def replace_file(path: Path, content: bytes) -> None:
+    """Write aside, then rename: at every moment the file at path is a whole one."""
+    aside = path.with_name(path.name + ".part")
+    try:
+        with open(aside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 def describe_run(
     net: nn.Module,
     loaders: list,
@@ -115,6 +129,8 @@ class Checkpoint:
     """A file with all that a training needs to go on. With path None, no file.
 
     settings: from `describe_run`. parts: what has a state, by name (net, optimizer).
+    Raises ValueError for a damaged file and for one of another training; both stay as
+    they are.
     """
 
     def __init__(
@@ -128,9 +144,13 @@ class Checkpoint:
         self.path = None if path is None else Path(path)
         self.settings, self.device, self.loaders = settings, device, loaders
         self.parts = {name: part for name, part in parts.items() if part is not None}
+        self.state = None  # what the file holds
+        if self.path is not None and self.path.exists():
+            self.state = self._read()
+            self._compare_settings()
 
     def save(self, history: dict) -> None:
-        """Write aside, then rename: at every moment the file at path is a whole one."""
+        """Write every part's state, the random states and history."""
         if self.path is None:
             return
         state = {
@@ -139,40 +159,35 @@ class Checkpoint:
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
             "random": random_states(self.device, self.loaders),
         }
-        aside = self.path.with_name(self.path.name + ".part")
+        content = io.BytesIO()
+        torch.save(state, content)
         try:
-            with open(aside, "wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, self.path)
-        except (OSError, RuntimeError) as error:
+            replace_file(self.path, content.getvalue())
+        except OSError as error:
             raise OSError(f"cannot write the checkpoint {self.path}: {error}") from None
-        finally:
-            aside.unlink(missing_ok=True)
 
     def begin(self, history: dict) -> dict:
         """Put every part into its saved state and return the saved history.
 
         Without a file yet, write one, so that a path that does not work is known before
-        any work is done, and return history. Raises ValueError for a damaged file and
-        for one of another training; both stay as they are.
+        any work is done, and return history.
         """
-        if self.path is None or not self.path.exists():
+        if self.state is None:
             self.save(history)
             return history
-        state = self._read()
+        for name, part in self.parts.items():
+            part.load_state_dict(self.state["parts"][name])
+        set_random_states(self.state["random"], self.device, self.loaders)
+        return self.state["history"]
+
+    def _compare_settings(self) -> None:
         for name, value in self.settings.items():
-            saved = state["settings"].get(name)
+            saved = self.state["settings"].get(name)
             if saved != value:
                 raise ValueError(
                     f"the checkpoint {self.path} is of another training: {name} was "
                     f"{_difference(saved, value)}. Give another path or the same {name}"
                 )
-        for name, part in self.parts.items():
-            part.load_state_dict(state["parts"][name])
-        set_random_states(state["random"], self.device, self.loaders)
-        return state["history"]
 
     def _read(self) -> dict:
         try:

@@ -93,7 +93,8 @@ class ImagesInMemory(data.Dataset):
     """Grey images held as bytes, turned into float tensors a whole batch at a time.
 
     images: uint8 (n, 28, 28); labels: uint8 (n,); size: [height, width] or None.
-    Pixels equal those of torchvision's Resize + ToTensor on PIL images, bit for bit.
+    Pixels equal those of torchvision's Resize + ToTensor on PIL images: bit for bit
+    without resizing and at the usual sizes on processors with AVX2, else to 1/255.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, size: list[int] | None = None):

@@ -5,13 +5,14 @@ Checkpoints, which let an interrupted run go on, are in `checkpoints.py`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
 import os
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from torch.utils.data import DataLoader
 from d2lmini.checkpoints import (
     Checkpoint,
     describe_run,
+    replace_file,
     same_random_numbers_after,
 )
 from d2lmini.metrics import Accumulator, Timer, accuracy
@@ -49,6 +51,20 @@ def try_gpu(i: int = 0) -> torch.device:
     return torch.device("cpu")
 
 
+@contextlib.contextmanager
+def _evaluating(net: Callable) -> Iterator[None]:
+    """Evaluation mode (no dropout) in the body, then every layer's mode as before."""
+    modules = list(net.modules()) if isinstance(net, nn.Module) else []
+    modes = [module.training for module in modules]
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+
+
 def evaluate_accuracy_gpu(
     net: Callable, data_iter: DataLoader, device: torch.device | None = None
 ) -> float:
@@ -57,23 +73,15 @@ def evaluate_accuracy_gpu(
     device: where to compute; None means where net is. A net in training mode is put
     into evaluation mode (no dropout) and back. Source: d2l 1.0.3, section 7.6.
     """
-    modules = list(net.modules()) if isinstance(net, nn.Module) else []
-    modes = [module.training for module in modules]
-    if modules:
-        net.eval()
-        if device is None:
-            device = next((p.device for p in net.parameters()), None)
+    if device is None and isinstance(net, nn.Module):
+        device = next((p.device for p in net.parameters()), None)
     metric = Accumulator(2)  # right predictions, predictions
-    try:
-        with torch.no_grad():
-            for X, y in data_iter:
-                # a list of tensors is what nets with several inputs take
-                X = [x.to(device) for x in X] if isinstance(X, list) else X.to(device)
-                y = y.to(device)
-                metric.add(accuracy(net(X), y), y.numel())
-    finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode
+    with _evaluating(net), torch.no_grad():
+        for X, y in data_iter:
+            # a list of tensors is what nets with several inputs take
+            X = [x.to(device) for x in X] if isinstance(X, list) else X.to(device)
+            y = y.to(device)
+            metric.add(accuracy(net(X), y), y.numel())
     if metric[1] == 0:
         raise ValueError("evaluate_accuracy_gpu: data_iter holds no examples")
     return metric[0] / metric[1]
@@ -144,10 +152,8 @@ class History:
         self.train_seconds += train_seconds
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write JSON to path; aside first, so that no old file is half replaced."""
-        aside = Path(f"{path}.part")
-        aside.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-        os.replace(aside, path)
+        """Write JSON to path, whole or not at all."""
+        replace_file(Path(path), (json.dumps(asdict(self), indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> History:
@@ -210,10 +216,6 @@ def train_ch6(
     """
     loaders, device = [train_iter, test_iter], torch.device(device)
     num_classes = _check(net, loaders, num_epochs, lr, device, loss)
-    # Xavier's numbers are drawn in memory order, so before that order changes
-    net.to(memory_format=torch.contiguous_format).apply(_init_weights)
-    print("training on", device)
-    net.to(device, memory_format=torch.channels_last)  # twice as fast on a CPU
     optimizer = optimizer or torch.optim.SGD(net.parameters(), lr=lr)
     loss = loss or nn.CrossEntropyLoss()
     run = net, loaders, num_epochs, lr, optimizer, scheduler, loss
@@ -224,6 +226,10 @@ def train_ch6(
         device,
         loaders,
     )
+    # Xavier's numbers are drawn in memory order, so before that order changes
+    net.to(memory_format=torch.contiguous_format).apply(_init_weights)
+    print("training on", device)
+    net.to(device, memory_format=torch.channels_last)  # twice as fast on a CPU
     history = History(**saved.begin(asdict(History())))
     curves = _Curves(history, num_epochs, len(train_iter))
     try:
@@ -325,14 +331,17 @@ def _check(
     if not 0 < lr < math.inf:
         raise ValueError(f"lr must be a positive number such as 0.05, got {lr!r}")
     home = next((p.device for p in net.parameters()), device)
-    with same_random_numbers_after(device, loaders):
+    with (
+        same_random_numbers_after(device, loaders),
+        _evaluating(net),
+        torch.no_grad(),
+    ):
         for name, loader in zip(("train_iter", "test_iter"), loaders, strict=True):
             if len(loader) == 0:
                 raise ValueError(f"{name} holds no batch: its data set is empty")
             X, y = next(iter(loader))
             try:
-                with torch.no_grad():
-                    scores = net.eval()(X[:1].to(home))
+                scores = net(X[:1].to(home))
             except RuntimeError as error:
                 raise ValueError(
                     f"net cannot read the batches of {name}, {X.dtype} of shape "

@@ -1,8 +1,8 @@
 """The book's full run, recorded: python notebooks/records/seed_run.py [CHECKPOINT]
 
 VGG-11 with a quarter of the channels on all 60,000 images at 160x160, batch 128,
-lr 0.05, 10 epochs. Takes over an hour on 2 cores; with a checkpoint file, it can be
-interrupted and started again. Writes seed_run.json beside this script.
+lr 0.05, 10 epochs: hours on 2 cores. With a checkpoint file, it can be interrupted and
+started again. Writes the epochs done so far to seed_run.json beside this script.
 """
 
 import os
