@@ -286,8 +286,9 @@ class _Curves:
         """Five times an epoch a point, every few seconds a title."""
         done = epoch + (i + 1) / self.num_batches
         every = max(1, self.num_batches // 5)
-        # the first batch too: it shows where the loss starts
-        if (i + 1) % every == 0 or i in (0, self.num_batches - 1):
+        # the very first batch too: the figure is there at once
+        first = self.animator.X is None
+        if first or (i + 1) % every == 0 or i == self.num_batches - 1:
             means = metric[0] / metric[2], metric[1] / metric[2]
             self.animator.add(done, (*means, None))
         elif self.animator.is_stale():
