@@ -287,7 +287,7 @@ class _Curves:
         done = epoch + (i + 1) / self.num_batches
         every = max(1, self.num_batches // 5)
         # the very first batch too: the figure is there at once
-        first = self.animator.X is None
+        first = epoch == i == 0
         if first or (i + 1) % every == 0 or i == self.num_batches - 1:
             means = metric[0] / metric[2], metric[1] / metric[2]
             self.animator.add(done, (*means, None))
