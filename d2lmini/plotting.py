@@ -122,15 +122,14 @@ class Animator:
                 self.lines[i].set_marker("o" if alone else self._markers[i])
         self.axes[0].relim()
         self.axes[0].autoscale_view()
-        self._draw()
+        self.draw()
 
     def set_title(self, text: str) -> None:
-        """Write text above the curves."""
+        """Write text above the curves, to be seen from the next drawing on."""
         self.axes[0].set_title(text, fontsize="medium")
-        self._draw()
 
     def is_stale(self) -> bool:
-        """Whether it is time for a new title: 2 s have passed since the last drawing,
+        """Whether it is time for a new drawing: 2 s have passed since the last drawing,
         or as many more as keep drawing below 2% of the time."""
         waited = time.perf_counter() - self._drawn_at
         return self._handle is not None and waited > max(2, 50 * self._draw_seconds)
@@ -142,7 +141,7 @@ class Animator:
         self._markers = [line.get_marker() for line in self.lines]
         self.config_axes()
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
         """Show the figure, once there is a point to see; from then on update it."""
         if not self.X or not any(self.X) or not _in_notebook():
             return

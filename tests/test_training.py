@@ -136,6 +136,8 @@ def record(monkeypatch):
 
             def set_title(self, text): ...
 
+            def draw(self): ...
+
             def is_stale(self):
                 return False
 
@@ -621,6 +623,21 @@ def test_a_failed_training_keeps_nothing_alive(loaders):
 
 
 @pytest.mark.filterwarnings("error")
+def test_the_figure_tells_how_far_the_training_is(loaders, monkeypatch):
+    titles = []
+    monkeypatch.setattr(
+        d2lmini.Animator, "set_title", lambda _, text: titles.append(text)
+    )
+    d2lmini.train_ch6(softmax_net(), *loaders, 2, 0.1, "cpu")
+    *during, last = titles
+    assert len(during) == 10  # 2 epochs of 5 batches
+    for k, title in enumerate(during):
+        epoch = "1/2" if k < 5 else "2/2"
+        assert re.fullmatch(rf"epoch {epoch}, \d+ examples/sec, \d+ s left", title)
+    assert during[-1].endswith(" 0 s left")
+    assert last == ""
+
+
 def test_25_trainings_open_no_figures(loaders):
     figures = plt.get_fignums()
     for _ in range(25):
