@@ -7,18 +7,15 @@ import sys
 from collections.abc import Iterator
 
 from packaging.requirements import Requirement
-from packaging.version import Version
 
 from d2lmini.data import find_fashion_mnist, load_data_fashion_mnist
 from d2lmini.training import try_gpu
 
-OLDEST_PYTHON = Version("3.10")
-
 
 def findings() -> Iterator[tuple[bool, str]]:
     """(works, text) for each thing that a chapter needs."""
-    python = Version(sys.version.split()[0])
-    yield python >= OLDEST_PYTHON, f"Python {python} (3.10 or newer)"
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield sys.version_info >= (3, 10), f"Python {version} (3.10 or newer)"
     for line in importlib.metadata.requires("d2lmini"):
         requirement = Requirement(line)
         if not requirement.marker or requirement.marker.evaluate({"extra": "lab"}):
