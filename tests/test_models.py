@@ -65,12 +65,13 @@ def test_parameter_counts_are_torchvisions(arch, count):
     assert sum(p.numel() for p in net.parameters()) == count
 
 
-def test_outputs_are_torchvisions():
-    """With torchvision's weights, the paper's VGG-11 gives torchvision's scores."""
+@pytest.mark.parametrize("layers", [11, 13, 16, 19])
+def test_outputs_are_torchvisions(layers):
+    """With torchvision's weights, the paper's nets give torchvision's scores."""
     torch.manual_seed(0)
-    theirs = torchvision.models.vgg11(weights=None).eval()
+    theirs = getattr(torchvision.models, f"vgg{layers}")(weights=None).eval()
     with torch.device("meta"):
-        ours = d2lmini.vgg(d2lmini.VGG11, **PAPER).eval()
+        ours = d2lmini.vgg(getattr(d2lmini, f"VGG{layers}"), **PAPER).eval()
     weights = zip(ours.state_dict(), theirs.state_dict().values(), strict=True)
     ours.load_state_dict(dict(weights), assign=True)
     X = torch.randn(1, 3, 224, 224)

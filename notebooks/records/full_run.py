@@ -1,8 +1,8 @@
-"""The book's full run, recorded: python notebooks/records/seed_run.py [CHECKPOINT]
+"""The book's full run, recorded: python notebooks/records/full_run.py [CHECKPOINT]
 
 VGG-11 with a quarter of the channels on all 60,000 images at 160x160, batch 128,
 lr 0.05, 10 epochs: hours on 2 cores. With a checkpoint file, it can be interrupted and
-started again. Writes the epochs done so far to seed_run.json beside this script.
+started again. Writes the epochs done so far to full_run.json beside this script.
 """
 
 import os
@@ -38,4 +38,4 @@ if __name__ == "__main__":
         "torchvision": torchvision.__version__,
         "settings": settings,
     }
-    history.save(Path(__file__).with_name("seed_run.json"))
+    history.save(Path(__file__).with_name("full_run.json"))
