@@ -98,10 +98,11 @@ class Animator:
         self.X, self.Y, self.lines, self.fmts = None, None, [], fmts
         self._handle, self._drawn_at, self._draw_seconds = None, 0.0, 0.0
 
-    def add(self, x, y) -> None:
+    def add(self, x, y, draw: bool = True) -> None:
         """Add one point to each curve: y is a number or a sequence, None adds none.
 
-        x is one number for all curves, or a sequence as long as y.
+        x is one number for all curves, or a sequence as long as y. draw=False leaves
+        the drawing to a later `draw()`.
         """
         y = list(y) if _is_sequence(y) else [y]
         x = list(x) if _is_sequence(x) else [x] * len(y)
@@ -122,7 +123,8 @@ class Animator:
                 self.lines[i].set_marker("o" if alone else self._markers[i])
         self.axes[0].relim()
         self.axes[0].autoscale_view()
-        self.draw()
+        if draw:
+            self.draw()
 
     def set_title(self, text: str) -> None:
         """Write text above the curves, to be seen from the next drawing on."""

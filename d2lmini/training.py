@@ -231,7 +231,7 @@ def train_ch6(
     print("training on", device)
     net.to(device, memory_format=torch.channels_last)  # a third faster on a CPU
     history = History(**saved.begin(asdict(History())))
-    curves = _Curves(history, num_epochs, len(train_iter))
+    curves, title = _Curves(history, num_epochs, len(train_iter)), ""
     try:
         for epoch in range(len(history), num_epochs):
             # Sum of training loss, sum of right predictions, number of examples
@@ -256,12 +256,12 @@ def train_ch6(
             history.add_epoch(metric, test_acc, epoch_timer.stop(), timer.sum())
             saved.save(asdict(history))
     except KeyboardInterrupt:
-        curves.end(f"interrupted in epoch {epoch + 1}")
-        print(f"interrupted in epoch {epoch + 1}: net is as far as it was trained")
+        title = f"interrupted in epoch {epoch + 1}"
+        print(f"{title}: net is as far as it was trained")
         return history
     finally:
         net.eval()  # as d2l leaves it: ready for predictions, without dropout
-    curves.end()
+        curves.draw(title)
     print(
         f"loss {history.train_loss[-1]:.3f}, train acc {history.train_acc[-1]:.3f}, "
         f"test acc {history.test_acc[-1]:.3f}"
@@ -283,30 +283,26 @@ class _Curves:
             self.animator.add(epoch + 1, point)
 
     def add_batch(self, epoch: int, i: int, metric: Accumulator, timer: Timer) -> None:
-        """Five times an epoch a point, every few seconds the time left."""
+        """Five times an epoch a point, every few seconds a drawing with time left."""
         done = epoch + (i + 1) / self.num_batches
         every = max(1, self.num_batches // 5)
         # the very first batch too: the figure is there at once
         first = epoch == i == 0
-        point = first or (i + 1) % every == 0 or i == self.num_batches - 1
-        if not point and not self.animator.is_stale():
-            return
-        elapsed = time.perf_counter() - self.timer.tik
-        left = elapsed / (done - self.first_epoch) * (self.num_epochs - done)
-        self.animator.set_title(
-            f"epoch {epoch + 1}/{self.num_epochs}, "
-            f"{metric[2] / timer.sum():.0f} examples/sec, {_duration(left)} left"
-        )
-        if point:
+        if first or (i + 1) % every == 0 or i == self.num_batches - 1:
             means = metric[0] / metric[2], metric[1] / metric[2]
-            self.animator.add(done, (*means, None))
-        else:
-            self.animator.draw()
+            self.animator.add(done, (*means, None), draw=False)
+        if first or self.animator.is_stale():
+            elapsed = time.perf_counter() - self.timer.tik
+            left = elapsed / (done - self.first_epoch) * (self.num_epochs - done)
+            self.draw(
+                f"epoch {epoch + 1}/{self.num_epochs}, "
+                f"{metric[2] / timer.sum():.0f} examples/sec, {_duration(left)} left"
+            )
 
     def add_test(self, epoch: int, test_acc: float) -> None:
-        self.animator.add(epoch + 1, (None, None, test_acc))
+        self.animator.add(epoch + 1, (None, None, test_acc), draw=False)
 
-    def end(self, title: str = "") -> None:
+    def draw(self, title: str) -> None:
         self.animator.set_title(title)
         self.animator.draw()
 

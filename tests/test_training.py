@@ -131,7 +131,7 @@ def record(monkeypatch):
         class Recorder:
             def __init__(self, *args, **kwargs): ...
 
-            def add(self, x, y):
+            def add(self, x, y, draw=True):
                 points.append((x, *y))
 
             def set_title(self, text): ...
@@ -625,6 +625,7 @@ def test_a_failed_training_keeps_nothing_alive(loaders):
 @pytest.mark.filterwarnings("error")
 def test_the_figure_tells_how_far_the_training_is(loaders, monkeypatch):
     titles = []
+    monkeypatch.setattr(d2lmini.Animator, "is_stale", lambda _: True)
     monkeypatch.setattr(
         d2lmini.Animator, "set_title", lambda _, text: titles.append(text)
     )
