@@ -4,6 +4,7 @@ import importlib
 import warnings
 
 import pytest
+import torch
 from hypothesis import settings
 
 from d2lmini import data
@@ -28,3 +29,12 @@ def full_folder():
     if folder is None:
         pytest.skip("the full set is not here: python -m d2lmini data")
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Nets this small lose more than they gain from a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -23,15 +23,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 import d2lmini
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Nets this small lose more than they gain from a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def small_vgg():
