@@ -29,6 +29,7 @@ from d2lmini.checkpoints import (
     replace_file,
     same_random_numbers_after,
 )
+from d2lmini.memory import keep_freed_memory
 from d2lmini.metrics import Accumulator, Timer, accuracy
 from d2lmini.plotting import FMTS, Animator, set_axes, use_svg_display
 
@@ -65,6 +66,7 @@ def _evaluating(net: Callable) -> Iterator[None]:
             module.training = mode
 
 
+@keep_freed_memory()
 def evaluate_accuracy_gpu(
     net: Callable, data_iter: DataLoader, device: torch.device | None = None
 ) -> float:
@@ -190,6 +192,7 @@ def _release_on_error(function: Callable) -> Callable:
 
 
 @_release_on_error
+@keep_freed_memory()
 def train_ch6(
     net: nn.Module,
     train_iter: DataLoader,
