@@ -1,15 +1,29 @@
-"""Commands: python -m d2lmini check | data."""
+"""Commands: python -m d2lmini check | data | train."""
 
 import argparse
 import importlib.metadata
 import os
+import platform
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
 
+import torch
+import torchvision
 from packaging.requirements import Requirement
 
-from d2lmini.data import find_fashion_mnist, load_data_fashion_mnist
-from d2lmini.training import try_gpu
+from d2lmini.data import (
+    find_fashion_mnist,
+    load_data_fashion_mnist,
+    usable_processors,
+)
+from d2lmini.models import VGG11, VGG13, VGG16, VGG19, shrink, vgg
+from d2lmini.parallel import num_processes, process_group, rank, split
+from d2lmini.training import train_ch6, try_gpu
+
+DEPTHS = {11: VGG11, 13: VGG13, 16: VGG16, 19: VGG19}
 
 
 def findings() -> Iterator[tuple[bool, str]]:
@@ -68,28 +82,97 @@ def check() -> int:
     return 0 if all(works for works, _ in results) else 1
 
 
-def data(root: str | None) -> int:
+def data(options: Namespace) -> int:
     """Find the full data set, or download it, and check every byte."""
-    try:
-        train_iter, test_iter = load_data_fashion_mnist(128, root=root)
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    train_iter, test_iter = load_data_fashion_mnist(128, root=options.root)
     print(
         f"{len(train_iter.dataset):,} + {len(test_iter.dataset):,} images in "
-        f"{find_fashion_mnist(root)}"
+        f"{find_fashion_mnist(options.root)}"
     )
     return 0
 
 
-def main(arguments: list[str] | None = None) -> int:
+def train(options: Namespace) -> int:
+    """Train VGG as chapter 5 does; 130 (as a shell says it) when interrupted."""
+    if options.history and not options.history.parent.is_dir():
+        raise ValueError(f"--history: there is no folder {options.history.parent}")
+    with process_group(try_gpu()) as device:
+        # every process drops out other units; it is process 0's weights that all get
+        torch.manual_seed(options.seed + rank())
+        loaders = load_data_fashion_mnist(
+            options.batch_size, options.resize, sample=options.sample, root=options.root
+        )
+        net = vgg(shrink(DEPTHS[options.depth], options.ratio), 1, 10, options.resize)
+        history = train_ch6(
+            net,
+            *split(*loaders, seed=options.seed),
+            num_epochs=options.num_epochs,
+            lr=options.lr,
+            device=device,
+            checkpoint=options.checkpoint,
+        )
+        if options.history and rank() == 0 and len(history):
+            history.about = about(options, device)
+            history.save(options.history)
+        if len(history) < options.num_epochs:
+            if options.checkpoint:
+                print(f"the same command goes on after epoch {len(history)}")
+            return 130
+    return 0
+
+
+def about(options: Namespace, device: torch.device) -> dict:
+    """Where, with what and how a training was run, for its record."""
+    places = ("command", "root", "checkpoint", "history")
+    return {
+        "date": date.today().isoformat(),
+        "machine": f"{platform.machine()}, {usable_processors()} processors, {device}",
+        "processes": num_processes(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "settings": {k: v for k, v in vars(options).items() if k not in places},
+    }
+
+
+def parse(arguments: list[str] | None) -> Namespace:
     parser = argparse.ArgumentParser("python -m d2lmini", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("check", help="is everything there that the chapters need?")
     full = commands.add_parser("data", help="find or download the full data set")
     full.add_argument("--root", help="a folder to look at first")
-    options = parser.parse_args(arguments)
-    return check() if options.command == "check" else data(options.root)
+
+    run = commands.add_parser(
+        "train",
+        help="train VGG on Fashion-MNIST; without options, the book's full run",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = run.add_argument
+    add("--sample", action="store_true", help="the 6,000 images in the package")
+    add("--root", help="a folder to look at first for the full data set")
+    add("--depth", type=int, default=11, choices=DEPTHS, help="VGG-11, 13, 16, 19")
+    add("--ratio", type=int, default=4, help="divide all channels by this")
+    add("--resize", type=int, default=160, help="side of the images in pixels")
+    add("--batch-size", type=int, default=128, help="over all processes together")
+    add("--lr", type=float, default=0.05, help="learning rate")
+    add("--num-epochs", type=int, default=10, help="times through all images")
+    add("--seed", type=int, default=0, help="of all random numbers")
+    add("--checkpoint", help="a file to go on from after an interruption")
+    add("--history", type=Path, help="a JSON file for the results")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    try:
+        if options.command == "check":
+            return check()
+        return data(options) if options.command == "data" else train(options)
+    except (OSError, ValueError, FloatingPointError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from d2lmini.parallel import gather, num_processes, rank
+
 
 def random_states(device: torch.device, loaders: list) -> dict[str, Any]:
     """The states of every random generator that a training draws from."""
@@ -97,6 +99,7 @@ def describe_run(
         "scheduler": type(scheduler).__name__,
         "num_epochs": str(num_epochs) if planned else "any",
         "loss": _describe_loss(loss),
+        "processes": str(num_processes()),
     }
     # a function's repr ends with its address, which differs in every process
     return {name: re.sub(" at 0x[0-9a-fA-F]+", "", s) for name, s in settings.items()}
@@ -144,9 +147,9 @@ class Checkpoint:
         self.path = None if path is None else Path(path)
         self.settings, self.device, self.loaders = settings, device, loaders
         self.parts = {name: part for name, part in parts.items() if part is not None}
-        self.state = None  # what the file holds
-        if self.path is not None and self.path.exists():
-            self.state = self._read()
+        exists = self.path is not None and rank() == 0 and self.path.exists()
+        self.state = gather(self._read() if exists else None)[0]  # what the file holds
+        if self.state is not None:
             self._compare_settings()
 
     def save(self, history: dict) -> None:
@@ -157,8 +160,10 @@ class Checkpoint:
             "settings": self.settings,
             "history": history,
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
-            "random": random_states(self.device, self.loaders),
+            "random": gather(random_states(self.device, self.loaders)),
         }
+        if rank() > 0:
+            return
         content = io.BytesIO()
         torch.save(state, content)
         try:
@@ -177,7 +182,7 @@ class Checkpoint:
             return history
         for name, part in self.parts.items():
             part.load_state_dict(self.state["parts"][name])
-        set_random_states(self.state["random"], self.device, self.loaders)
+        set_random_states(self.state["random"][rank()], self.device, self.loaders)
         return self.state["history"]
 
     def _compare_settings(self) -> None:

@@ -39,13 +39,13 @@ def use_svg_display() -> None:
             "svg.hashsalt": "d2lmini",  # else the ids inside an SVG are random
         }
     )
-    if _in_notebook():
+    if in_notebook():
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
         set_matplotlib_formats("svg", metadata={"Date": None})
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
     """Whether a front end with pictures is listening (a plain script has none)."""
     if "IPython" not in sys.modules:
         return False
@@ -145,7 +145,7 @@ class Animator:
 
     def draw(self) -> None:
         """Show the figure, once there is a point to see; from then on update it."""
-        if not self.X or not any(self.X) or not _in_notebook():
+        if not self.X or not any(self.X) or not in_notebook():
             return
         from IPython.display import display
 

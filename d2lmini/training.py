@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from d2lmini.checkpoints import (
     Checkpoint,
@@ -31,7 +32,14 @@ from d2lmini.checkpoints import (
 )
 from d2lmini.memory import keep_freed_memory
 from d2lmini.metrics import Accumulator, Timer, accuracy
-from d2lmini.plotting import FMTS, Animator, set_axes, use_svg_display
+from d2lmini.parallel import (
+    num_processes,
+    rank,
+    replicate,
+    start_epoch,
+    sum_over_processes,
+)
+from d2lmini.plotting import FMTS, Animator, in_notebook, set_axes, use_svg_display
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,6 +92,7 @@ def evaluate_accuracy_gpu(
             X = [x.to(device) for x in X] if isinstance(X, list) else X.to(device)
             y = y.to(device)
             metric.add(accuracy(net(X), y), y.numel())
+    metric = sum_over_processes(metric, data_iter)
     if metric[1] == 0:
         raise ValueError("evaluate_accuracy_gpu: data_iter holds no examples")
     return metric[0] / metric[1]
@@ -233,6 +242,7 @@ def train_ch6(
     net.to(memory_format=torch.contiguous_format).apply(_init_weights)
     print("training on", device)
     net.to(device, memory_format=torch.channels_last)  # a third faster on a CPU
+    model = replicate(net)
     history = History(**saved.begin(asdict(History())))
     curves, title = _Curves(history, num_epochs, len(train_iter)), ""
     try:
@@ -240,11 +250,12 @@ def train_ch6(
             # Sum of training loss, sum of right predictions, number of examples
             metric, timer, epoch_timer = Accumulator(3), Timer(), Timer()
             net.train()
+            start_epoch(train_iter, epoch)
             for i, (X, y) in enumerate(train_iter):
                 timer.start()
                 optimizer.zero_grad()
                 X, y = X.to(device), y.to(device)
-                y_hat = net(X)
+                y_hat = model(X)
                 l = loss(y_hat, y)
                 l.backward()
                 optimizer.step()
@@ -254,6 +265,7 @@ def train_ch6(
                 timer.stop()
                 _check_finite(metric[0], epoch, i, optimizer)
                 curves.add_batch(epoch, i, metric, timer)
+            metric = sum_over_processes(metric, train_iter)
             test_acc = evaluate_accuracy_gpu(net, test_iter)
             curves.add_test(epoch, test_acc)
             history.add_epoch(metric, test_acc, epoch_timer.stop(), timer.sum())
@@ -264,7 +276,7 @@ def train_ch6(
         return history
     finally:
         net.eval()  # as d2l leaves it: ready for predictions, without dropout
-        curves.draw(title)
+        curves.finish(title)
     print(
         f"loss {history.train_loss[-1]:.3f}, train acc {history.train_acc[-1]:.3f}, "
         f"test acc {history.test_acc[-1]:.3f}"
@@ -275,7 +287,10 @@ def train_ch6(
 
 
 class _Curves:
-    """The figure of a training: d2l's three curves, and a title that shows it lives."""
+    """How a training is shown: d2l's three curves, under a title that shows it lives.
+
+    In a terminal, which has no place for a figure, a progress line tells the same.
+    """
 
     def __init__(self, history: History, num_epochs: int, num_batches: int):
         self.num_epochs, self.num_batches = num_epochs, num_batches
@@ -284,11 +299,20 @@ class _Curves:
         self.animator = Animator("epoch", xlim=xlim, legend=LEGEND, figsize=FIGSIZE)
         for epoch, point in enumerate(history.points()):
             self.animator.add(epoch + 1, point)
+        self.bar = tqdm(
+            total=num_epochs * num_batches,
+            initial=len(history) * num_batches,
+            unit="batch",
+            # None: only in a terminal
+            disable=True if in_notebook() or rank() > 0 else None,
+        )
 
     def add_batch(self, epoch: int, i: int, metric: Accumulator, timer: Timer) -> None:
         """Five times an epoch a point, every few seconds a drawing with time left."""
         done = epoch + (i + 1) / self.num_batches
         every = max(1, self.num_batches // 5)
+        where = f"epoch {epoch + 1}/{self.num_epochs}"
+        speed = f"{num_processes() * metric[2] / timer.sum():.0f} examples/sec"
         # the very first batch too: the figure is there at once
         first = epoch == i == 0
         if first or (i + 1) % every == 0 or i == self.num_batches - 1:
@@ -297,10 +321,11 @@ class _Curves:
         if first or self.animator.is_stale():
             elapsed = time.perf_counter() - self.timer.tik
             left = elapsed / (done - self.first_epoch) * (self.num_epochs - done)
-            self.draw(
-                f"epoch {epoch + 1}/{self.num_epochs}, "
-                f"{metric[2] / timer.sum():.0f} examples/sec, {_duration(left)} left"
-            )
+            self.draw(f"{where}, {speed}, {_duration(left)} left")
+        self.bar.set_description(where, refresh=False)
+        loss = f"loss {metric[0] / metric[2]:.3f}"
+        self.bar.set_postfix_str(f"{loss}, {speed}", refresh=False)
+        self.bar.update()
 
     def add_test(self, epoch: int, test_acc: float) -> None:
         self.animator.add(epoch + 1, (None, None, test_acc), draw=False)
@@ -308,6 +333,10 @@ class _Curves:
     def draw(self, title: str) -> None:
         self.animator.set_title(title)
         self.animator.draw()
+
+    def finish(self, title: str) -> None:
+        self.bar.close()
+        self.draw(title)
 
 
 def _duration(seconds: float) -> str:

@@ -1,18 +1,22 @@
-"""python -m d2lmini, the requirements, and the public names."""
+"""python -m d2lmini check | data | train, the requirements, and the public names."""
 
 import importlib.metadata
+import os
 import re
+import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 from packaging.requirements import Requirement
 
 import d2lmini
 from d2lmini import data
-from d2lmini.__main__ import main
+from d2lmini.__main__ import main, parse
 
 REPOSITORY = Path(__file__).parents[1]
 LINES = (REPOSITORY / "requirements.txt").read_text(encoding="utf-8").splitlines()
@@ -215,3 +219,101 @@ def test_import_loads_no_library_for_pictures():
     code = "import sys, d2lmini; print({'matplotlib', 'IPython'} & set(sys.modules))"
     done = run_python("-W", "error", "-c", code)
     assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+# ---------------------------------------------------------------- train
+
+QUICK = ["--sample", "--resize=32", "--ratio=16", "--batch-size=600", "--num-epochs=1"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_train_records_settings_and_results(folder, capsys, one_thread):
+    arguments = ["train", *QUICK, "--lr=0.01", "--seed=3", "--history=h.json"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "training on cpu"
+    history = d2lmini.History.load("h.json")
+    assert printed[1] == (
+        f"loss {history.train_loss[0]:.3f}, train acc {history.train_acc[0]:.3f}, "
+        f"test acc {history.test_acc[0]:.3f}"
+    )
+    assert history.about["settings"] == {
+        "sample": True, "depth": 11, "ratio": 16, "resize": 32, "batch_size": 600,
+        "lr": 0.01, "num_epochs": 1, "seed": 3,
+    }  # fmt: skip
+    assert history.about["torch"] == torch.__version__
+    assert history.examples == 6000
+    assert os.listdir() == ["h.json"]
+
+
+def test_train_is_by_default_the_seeds_run(capsys):
+    options = vars(parse(["train"]))
+    expected = {"sample": False, "depth": 11, "ratio": 4, "resize": 160}
+    expected |= {"batch_size": 128, "lr": 0.05, "num_epochs": 10}
+    assert expected.items() <= options.items()
+
+
+def test_train_goes_on_from_a_checkpoint(folder, capsys, one_thread):
+    """Two epochs in one call or in two: the same numbers."""
+    two = [*QUICK, "--num-epochs=2"]
+    assert main(["train", *two, "--history=whole.json"]) == 0
+    assert main(["train", *QUICK, "--checkpoint=run.pt"]) == 0
+    assert main(["train", *two, "--checkpoint=run.pt", "--history=parts.json"]) == 0
+    whole, parts = map(d2lmini.History.load, ("whole.json", "parts.json"))
+    assert parts.points() == whole.points() and len(whole) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--history=no/h.json"], "--history: there is no folder no"),
+        (["--checkpoint=no/run.pt"], "cannot write the checkpoint no"),
+        (["--resize=16"], "images of 16x16 are too small for 5 poolings"),
+        (["--ratio=65"], "ratio 65 would leave 0 of the 64 channels"),
+        (["--lr=0"], "lr must be a positive number"),
+        (["--num-epochs=0"], "num_epochs must be a whole number from 1"),
+        (["--batch-size=0"], "batch_size must be a whole number from 1"),
+    ],
+)
+def test_train_refuses_in_one_line(arguments, message, folder, capsys):
+    assert main(["train", *QUICK, *arguments]) == 1
+    printed = capsys.readouterr()
+    assert message in printed.err and "Traceback" not in printed.err
+    assert "examples/sec" not in printed.out and os.listdir() == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no terminals to play with")
+def test_train_in_a_terminal_shows_progress_and_can_be_interrupted(folder):
+    """Ctrl-C in the second epoch: what was done is kept, and the way on is told."""
+    import fcntl
+    import pty
+    import termios
+
+    screen, terminal = pty.openpty()
+    rows_and_columns = struct.pack("HHHH", 24, 120, 0, 0)
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, rows_and_columns)
+    command = [sys.executable, "-m", "d2lmini", "train", *QUICK, "--num-epochs=99"]
+    command += ["--checkpoint=run.pt", "--history=h.json"]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as process:
+        shown = ""
+        while "epoch 2/99" not in shown:
+            shown += os.read(screen, 1000).decode()
+        process.send_signal(signal.SIGINT)
+        printed = process.communicate()[0]
+    assert process.returncode == 130
+    assert re.search(r"epoch 1/99: .*<.*, loss 2\.\d+, \d+ examples/sec", shown)
+    assert "interrupted in epoch 2" in printed
+    assert "the same command goes on after epoch 1" in printed
+    assert len(d2lmini.History.load("h.json")) == 1
+    assert sorted(os.listdir()) == ["h.json", "run.pt"]

@@ -1,0 +1,78 @@
+"""Freed memory is kept while a training runs, and given back after it."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc can be told"
+)
+
+# Page faults of a block of 64 MiB taken, written and freed eight times, and what the
+# process holds at the end, in pages: within the body, then after it.
+SCRIPT = """
+import contextlib, resource
+import torch
+from d2lmini.memory import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(8):
+        torch.ones(64 * 2**20, dtype=torch.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def held():
+    return int(open("/proc/self/statm").read().split()[1])
+
+before = held()
+with keep_freed_memory(), keep_freed_memory() if nested else contextlib.nullcontext():
+    print(faults(), held() - before)
+print(faults(), held() - before)
+"""
+BLOCK = 64 * 2**20 // 4096  # pages
+
+
+def run(nested=False, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", f"nested = {nested}\n{SCRIPT}"],
+        env={"OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return [int(number) for number in done.stdout.split()]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_freed_memory_is_kept_in_the_body_alone(nested):
+    inside, kept, outside, left = run(nested)
+    assert BLOCK <= inside < 4 * BLOCK  # once or twice, instead of eight times
+    assert kept >= BLOCK
+    assert outside >= 8 * BLOCK and left < BLOCK / 2
+
+
+def test_it_can_be_turned_off():
+    inside, kept, _, _ = run(D2LMINI_KEEP_MEMORY="0")
+    assert inside >= 8 * BLOCK and kept < BLOCK / 2
+
+
+def test_training_and_evaluating_keep_it(monkeypatch):
+    """One depth inside train_ch6, none after it, and none after an error."""
+    import torch
+    from torch import nn
+
+    import d2lmini
+    from d2lmini import memory
+
+    depths = []
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    net.register_forward_hook(lambda *_: depths.append(memory._depth))
+    loaders = d2lmini.load_data_fashion_mnist(6000, sample=True)
+    d2lmini.train_ch6(net, *loaders, 1, 0.1, torch.device("cpu"))
+    d2lmini.evaluate_accuracy_gpu(net, loaders[1])
+    assert set(depths) == {1, 2} and memory._depth == 0
+    with pytest.raises(ValueError):
+        d2lmini.train_ch6(net, *loaders, 1, -0.1, torch.device("cpu"))
+    assert memory._depth == 0
