@@ -222,7 +222,7 @@ def test_a_training_that_is_killed_again_and_again_ends_the_same(tmp_path):
     assert_equal_states(b["parts"]["net"], a["parts"]["net"])
     for name in ("train_loss", "train_acc", "test_acc", "examples"):
         assert a["history"][name] == b["history"][name]
-    assert torch.equal(a["random"]["torch"], b["random"]["torch"])
+    assert torch.equal(a["random"][0]["torch"], b["random"][0]["torch"])
     assert sorted(os.listdir(tmp_path)) == ["killed", "whole"]
 
 
