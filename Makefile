@@ -1,10 +1,12 @@
 # make lab        JupyterLab on the chapters
 # make test       all tests
 # make notebooks  run every chapter anew and keep its outputs
-# Each command makes the environment .venv first, where it is missing or out of date.
+# make oldest     all tests with the oldest versions that are allowed (in .venv-oldest)
+# Each command makes its environment first, where it is missing or out of date.
 
 PYTHON ?= python3
-BIN := .venv/bin
+VENV := .venv
+BIN := $(VENV)/bin
 # The kernels of this environment come before the user's own.
 export JUPYTER_PREFER_ENV_PATH := 1
 
@@ -16,27 +18,35 @@ ifeq ($(shell uname -s)$(DISPLAY)$(WAYLAND_DISPLAY),Linux)  # no screen
 LAB_OPTIONS += --no-browser
 endif
 
-.PHONY: lab test notebooks
+.PHONY: lab test notebooks oldest
 
-lab: .venv/reader
+lab: $(VENV)/reader
 	$(BIN)/jupyter lab $(LAB_OPTIONS)
 
-test: .venv/tester
+test: $(VENV)/tester
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest tests notebooks --nbval --nbval-sanitize-with=tests/sanitize.cfg
 
-notebooks: .venv/tester
+notebooks: $(VENV)/tester
 	$(BIN)/ruff format notebooks
 	$(BIN)/python notebooks/execute.py
 
-.venv/reader: requirements.txt pyproject.toml
-	$(PYTHON) -m venv .venv
+# Every lower bound becomes the only version allowed.
+oldest:
+	mkdir -p .venv-oldest
+	grep -hoE '[a-z-]+>=[0-9.]+' requirements.txt pyproject.toml | sed 's/>=/==/' \
+		> .venv-oldest/constraints.txt
+	PIP_CONSTRAINT=$(CURDIR)/.venv-oldest/constraints.txt \
+		$(MAKE) test VENV=.venv-oldest
+
+$(VENV)/reader: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -r requirements.txt
 	touch $@
 
 # d2l pins old versions of its requirements, so it comes without them.
-.venv/tester: .venv/reader
+$(VENV)/tester: $(VENV)/reader
 	$(BIN)/python -m pip install -e '.[test]'
 	$(BIN)/python -m pip install --no-deps d2l==1.0.3
 	touch $@
