@@ -1,6 +1,7 @@
 # make lab        JupyterLab on the chapters
 # make test       all tests
-# make notebooks  run every chapter anew and keep its outputs
+# make notebooks  run every chapter and solution anew and keep the outputs
+# make exercises  make the exercises from the solutions, and enter them in the gradebook
 # Each command makes the environment .venv first, where it is missing or out of date.
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ ifeq ($(shell uname -s)$(DISPLAY)$(WAYLAND_DISPLAY),Linux)  # no screen
 LAB_OPTIONS += --no-browser
 endif
 
-.PHONY: lab test notebooks
+.PHONY: lab test notebooks exercises
 
 lab: .venv/reader
 	$(BIN)/jupyter lab $(LAB_OPTIONS)
@@ -30,6 +31,11 @@ notebooks: .venv/tester
 	$(BIN)/ruff format notebooks
 	$(BIN)/python notebooks/execute.py
 
+# nbgrader looks for its helper alembic in PATH.
+exercises: export PATH := $(abspath $(BIN)):$(PATH)
+exercises: .venv/tester
+	cd notebooks && nbgrader generate_assignment '*' --force
+
 .venv/reader: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -r requirements.txt
@@ -37,6 +43,6 @@ notebooks: .venv/tester
 
 # d2l pins old versions of its requirements, so it comes without them.
 .venv/tester: .venv/reader
-	$(BIN)/python -m pip install -e '.[test]'
+	$(BIN)/python -m pip install -e '.[test,classroom]'
 	$(BIN)/python -m pip install --no-deps d2l==1.0.3
 	touch $@
