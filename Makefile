@@ -1,7 +1,8 @@
 # make lab        JupyterLab on the chapters
 # make test       all tests
 # make notebooks  run every chapter and solution anew and keep the outputs
-# make exercises  make the exercises from the solutions, and enter them in the gradebook
+# make exercises  make the exercises from the solutions (answers in them are lost), and
+#                 enter their points in the gradebook
 # Each command makes the environment .venv first, where it is missing or out of date.
 
 PYTHON ?= python3
