@@ -1,6 +1,10 @@
 # make lab        JupyterLab on the chapters
-# make test       all tests
-# make notebooks  run every chapter anew and keep its outputs
+# make test       all tests but the slow ones
+# make test-slow  the slow ones
+# make notebooks  run every chapter and solution anew and keep the outputs
+# make exercises  make the exercises from the solutions (answers in them are lost), and
+#                 enter their points in the gradebook
+# make bench      measure d2lmini beside d2l 1.0.3
 # make oldest     all tests with the oldest versions that are allowed (in .venv-oldest)
 # Each command makes its environment first, where it is missing or out of date.
 
@@ -18,7 +22,7 @@ ifeq ($(shell uname -s)$(DISPLAY)$(WAYLAND_DISPLAY),Linux)  # no screen
 LAB_OPTIONS += --no-browser
 endif
 
-.PHONY: lab test notebooks oldest
+.PHONY: lab test test-slow notebooks exercises bench oldest
 
 lab: $(VENV)/reader
 	$(BIN)/jupyter lab $(LAB_OPTIONS)
@@ -26,11 +30,23 @@ lab: $(VENV)/reader
 test: $(VENV)/tester
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pytest tests notebooks --nbval --nbval-sanitize-with=tests/sanitize.cfg
+	$(BIN)/pytest tests notebooks -m "not slow" \
+		--nbval --nbval-sanitize-with=tests/sanitize.cfg
+
+test-slow: $(VENV)/tester
+	$(BIN)/pytest tests -m slow
 
 notebooks: $(VENV)/tester
 	$(BIN)/ruff format notebooks
 	$(BIN)/python notebooks/execute.py
+
+# nbgrader looks for its helper alembic in PATH.
+exercises: export PATH := $(abspath $(BIN)):$(PATH)
+exercises: $(VENV)/tester
+	cd notebooks && nbgrader generate_assignment '*' --force
+
+bench: $(VENV)/d2l
+	$(BIN)/python benchmarks/bench.py
 
 # Every lower bound becomes the only version allowed.
 oldest:
@@ -46,7 +62,11 @@ $(VENV)/reader: requirements.txt pyproject.toml
 	touch $@
 
 # d2l pins old versions of its requirements, so it comes without them.
-$(VENV)/tester: $(VENV)/reader
-	$(BIN)/python -m pip install -e '.[test]'
+$(VENV)/d2l: $(VENV)/reader
+	$(BIN)/python -m pip install -e '.[bench]'
 	$(BIN)/python -m pip install --no-deps d2l==1.0.3
+	touch $@
+
+$(VENV)/tester: $(VENV)/d2l
+	$(BIN)/python -m pip install -e '.[test,classroom]'
 	touch $@

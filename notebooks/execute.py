@@ -1,6 +1,6 @@
-"""Run chapters from a fresh kernel and keep their outputs in the notebooks.
+"""Run notebooks from a fresh kernel and keep their outputs.
 
-python notebooks/execute.py [NOTEBOOK ...]        without names: all chapters
+python notebooks/execute.py [NOTEBOOK ...]    without names: all chapters and solutions
 """
 
 import os
@@ -54,6 +54,8 @@ def execute(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    for path in map(Path, sys.argv[1:] or sorted(CHAPTERS.glob("[0-9]*.ipynb"))):
+    solutions = CHAPTERS.glob("solutions/*/*.ipynb")
+    every = sorted(CHAPTERS.glob("[0-9]*.ipynb")) + sorted(solutions)
+    for path in map(Path, sys.argv[1:] or every):
         print(path, flush=True)
         execute(path)

@@ -19,6 +19,7 @@ import d2lmini
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+SOLUTIONS = sorted((ROOT / "notebooks").glob("solutions/*/*.ipynb"))
 SANITIZE = ROOT / "tests" / "sanitize.cfg"
 TAGS = {"raises-exception"}  # misspelt ones would do nothing
 
@@ -43,8 +44,10 @@ def test_there_are_five_chapters():
     assert [path.name[:2] for path in CHAPTERS] == ["01", "02", "03", "04", "05"]
 
 
-@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-class TestChapter:
+@pytest.mark.parametrize(
+    "path", CHAPTERS + SOLUTIONS, ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+class TestNotebook:
     def test_is_executed_in_order_from_a_fresh_kernel(self, path):
         """nbval compares nothing in a cell without a number."""
         counts = [cell.execution_count for cell in code_cells(path)]
@@ -75,14 +78,17 @@ class TestChapter:
             assert set(cell.metadata.get("tags", [])) <= TAGS
             assert not re.search(r"^\s*#\s*(NBVAL|PYTEST_VALIDATE)", cell.source, re.M)
 
+    def test_is_small_enough_to_open_quickly(self, path):
+        assert path.stat().st_size < 1_500_000
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+class TestChapter:
     def test_links_lead_somewhere(self, path):
         links = re.findall(r"\]\(([^)#]+\.ipynb)", path.read_text(encoding="utf-8"))
         assert links
         for link in links:
             assert (path.parent / link).exists()
-
-    def test_is_small_enough_to_open_quickly(self, path):
-        assert path.stat().st_size < 1_500_000
 
     def test_shows_pictures(self, path):
         """Each figure is SVG with something drawn in it."""

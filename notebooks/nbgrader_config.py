@@ -1,0 +1,9 @@
+"""How nbgrader makes and grades the exercises; this folder is its course."""
+
+c = get_config()  # noqa: F821 (nbgrader defines it)
+
+c.CourseDirectory.course_id = "d2lmini"
+c.CourseDirectory.source_directory = "solutions"
+c.CourseDirectory.release_directory = "exercises"
+c.ClearSolutions.code_stub = {"python": "# your code here"}
+c.Execute.timeout = 120  # seconds for a cell: the slowest trains for a few
