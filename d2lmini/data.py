@@ -22,6 +22,7 @@ import numpy as np
 import platformdirs
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils import data
 from torchvision.datasets import FashionMNIST
 from torchvision.datasets.utils import download_url
@@ -94,7 +95,7 @@ class ImagesInMemory(data.Dataset):
 
     images: uint8 (n, 28, 28); labels: uint8 (n,); size: [height, width] or None.
     Pixels equal those of torchvision's Resize + ToTensor on PIL images: bit for bit
-    without resizing and at the usual sizes on processors with AVX2, else to 1/255.
+    without resizing and at the usual sizes, else to 2/255.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, size: list[int] | None = None):
@@ -107,9 +108,7 @@ class ImagesInMemory(data.Dataset):
         # DataLoader calls this, where it exists, once for each batch.
         X = self.images[indices].unsqueeze(1)
         if self.size:
-            from torchvision.transforms.v2 import functional  # slow to import
-
-            X = functional.resize(X, self.size, antialias=True)
+            X = F.interpolate(X, self.size, mode="bilinear", antialias=True)
         return Batch(X.to(torch.float32).div_(255), self.labels[indices].long())
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
