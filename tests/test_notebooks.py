@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 SOLUTIONS = sorted((ROOT / "notebooks").glob("solutions/*/*.ipynb"))
 SANITIZE = ROOT / "tests" / "sanitize.cfg"
-TAGS = {"raises-exception"}  # misspelt ones would do nothing
+TAGS = {"raises-exception", "recipe"}  # misspelt ones would do nothing
 
 
 def read(path):
@@ -40,8 +40,8 @@ def printed(path):
     return [output.text for output in outputs(path) if output.output_type == "stream"]
 
 
-def test_there_are_five_chapters():
-    assert [path.name[:2] for path in CHAPTERS] == ["01", "02", "03", "04", "05"]
+def test_there_are_six_chapters():
+    assert [path.name[:2] for path in CHAPTERS] == [f"0{i}" for i in range(1, 7)]
 
 
 @pytest.mark.parametrize(
