@@ -286,26 +286,6 @@ def test_bad_arguments(arguments, message):
 # Finding and reading the four files, with a data set of 5 + 3 random images
 
 
-def idx(values):
-    """The format of the files: type and dimensions, then bytes, row by row."""
-    header = [0x0800 + values.ndim, *values.shape]
-    return b"".join(n.to_bytes(4, "big") for n in header) + values.tobytes()
-
-
-@pytest.fixture
-def tiny(monkeypatch):
-    """The four files' content by name; taken for the official ones while a test runs"""
-    rng = np.random.default_rng(0)
-    files = {}
-    for name in NAMES:
-        n = 5 if name.startswith("train") else 3
-        shape, top = ((n, 28, 28), 256) if "images" in name else ((n,), 10)
-        files[name] = idx(rng.integers(0, top, shape, dtype=np.uint8))
-        digest = hashlib.sha256(files[name]).hexdigest()
-        monkeypatch.setitem(data.FILES, name, (len(files[name]), digest))
-    return files
-
-
 def put(files, folder, packed=False):
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -323,23 +303,6 @@ def assert_loads(files, **arguments):
         pixels = torch.tensor(list(files[images][16:])).reshape(-1, 1, 28, 28)
         assert torch.equal(X, pixels / 255)
         assert y.tolist() == list(files[labels][8:])
-
-
-@pytest.fixture
-def places(tmp_path, monkeypatch):
-    """The folders that are looked at, in their order, all inside tmp_path and empty."""
-    for name in ("root", "env", "data", "debian", "cache", "work"):
-        (tmp_path / name).mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setenv("D2LMINI_DATA", str(tmp_path / "env"))
-    monkeypatch.setattr(data, "DEBIAN_FOLDER", tmp_path / "debian")
-    monkeypatch.setattr(data, "cache_folder", lambda: tmp_path / "cache")
-    monkeypatch.setattr(data, "TIMEOUT", 1)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    # nobody listens there: a test that would download fails at once
-    monkeypatch.setattr(FashionMNIST, "mirrors", ["http://127.0.0.1:1/"])
-    parents = [tmp_path / name for name in ("root", "env", "data", "debian", "cache")]
-    return [f for p in parents for f in (p / "FashionMNIST/raw", p)]
 
 
 def test_search_order(places, tmp_path):
