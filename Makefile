@@ -1,5 +1,6 @@
 # make lab        JupyterLab on the chapters
-# make test       all tests
+# make test       all tests but the slow ones
+# make test-slow  the slow ones
 # make notebooks  run every chapter anew and keep its outputs
 # Each command makes the environment .venv first, where it is missing or out of date.
 
@@ -16,7 +17,7 @@ ifeq ($(shell uname -s)$(DISPLAY)$(WAYLAND_DISPLAY),Linux)  # no screen
 LAB_OPTIONS += --no-browser
 endif
 
-.PHONY: lab test notebooks
+.PHONY: lab test test-slow notebooks
 
 lab: .venv/reader
 	$(BIN)/jupyter lab $(LAB_OPTIONS)
@@ -24,7 +25,11 @@ lab: .venv/reader
 test: .venv/tester
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pytest tests notebooks --nbval --nbval-sanitize-with=tests/sanitize.cfg
+	$(BIN)/pytest tests notebooks -m "not slow" \
+		--nbval --nbval-sanitize-with=tests/sanitize.cfg
+
+test-slow: .venv/tester
+	$(BIN)/pytest tests -m slow
 
 notebooks: .venv/tester
 	$(BIN)/ruff format notebooks

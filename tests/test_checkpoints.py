@@ -217,6 +217,7 @@ def num_epochs_in(path):
     return len(whole_checkpoint(path)["history"]["seconds"]) if path.exists() else -1
 
 
+@pytest.mark.slow  # where processes cannot be forked, minutes
 def test_a_training_that_is_killed_again_and_again_ends_the_same(tmp_path):
     """24 times: half of them at any moment, half of them while the file is written."""
     forks = "forkserver" in multiprocessing.get_all_start_methods()

@@ -529,6 +529,22 @@ def test_download_that_fails(answer, serve, places, tmp_path):
     assert requests
 
 
+def test_full_cache_folder(serve, places, small_disk, tmp_path, monkeypatch):
+    """A file that has no room is not kept in part."""
+
+    def answer_too_much(request, served):
+        headers(request, 100_000)
+        request.wfile.write(bytes(100_000))
+
+    address, _ = serve(answer_too_much)
+    monkeypatch.setattr(data, "cache_folder", lambda: small_disk)
+    with pytest.raises(FileNotFoundError, match="No space left on device") as error:
+        d2lmini.load_data_fashion_mnist(2)
+    for part in (str(small_disk), address, f"{NAMES[0]}.gz", "sample=True"):
+        assert part in str(error.value)
+    assert list(small_disk.iterdir()) == []
+
+
 def test_no_network(places, tmp_path):
     address = "http://127.0.0.1:1/"
     assert_one_error_with_all_to_know(tmp_path / "root", address, places, tmp_path)
