@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import FashionMNIST
 
@@ -174,6 +176,39 @@ def test_batches_and_their_order_are_d2ls(
         assert torch.equal(y, their_y)
         atol = levels / 255 + 1e-6 if levels else 0  # 0: bit for bit
         torch.testing.assert_close(X, their_X, atol=atol, rtol=0)
+
+
+side = st.integers(1, 60)
+
+
+@settings(max_examples=20)
+@given(
+    seed=st.integers(0, 2**32),
+    batch_size=st.integers(1, 50),
+    resize=st.none() | side | st.tuples(side, side),
+)
+def test_any_batches_are_d2ls(d2l, d2l_work, seed, batch_size, resize):
+    """All but the rounding of resized pixels, to a level of 255."""
+    batches = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(d2l_work)
+        patch.setattr(d2l, "get_dataloader_workers", lambda: 0)
+        for library in (d2lmini, d2l):
+            torch.manual_seed(seed)
+            loaders = library.load_data_fashion_mnist(batch_size, resize)
+            assert [len(loader.dataset) for loader in loaders] == [60_000, 10_000]
+            batches.append([next(iter(loader)) for loader in loaders])
+    for (X, y), (their_X, their_y) in zip(*batches, strict=True):
+        assert torch.equal(y, their_y)
+        atol = 0 if resize is None else 1 / 255 + 1e-6
+        torch.testing.assert_close(X, their_X, atol=atol, rtol=0)
+
+
+@given(st.lists(st.integers(0, 9)))
+def test_any_label_names_are_d2ls(d2l, labels):
+    for values in (labels, torch.tensor(labels), np.array(labels, np.uint8)):
+        names = d2lmini.get_fashion_mnist_labels(values)
+        assert names == d2l.get_fashion_mnist_labels(values)
 
 
 def test_label_names_are_d2ls(d2l):

@@ -15,6 +15,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from jupyter_client.manager import start_new_kernel
 from torch import nn
 from torch.nn import functional as F
@@ -211,6 +214,18 @@ def test_evaluation_equals_d2ls(d2l, loaders):
     for batches in loaders:
         ours = d2lmini.evaluate_accuracy_gpu(net, batches)
         assert ours == d2l.evaluate_accuracy_gpu(net, batches)
+
+
+@given(st.data(), st.integers(1, 30), st.integers(2, 10), st.integers(1, 12))
+def test_evaluation_of_any_scores_equals_d2ls(d2l, data, rows, classes, batch_size):
+    scores = data.draw(hnp.arrays(np.float32, (rows, classes)))  # nan and inf as well
+    y = data.draw(hnp.arrays(np.int64, rows, elements=st.integers(0, classes - 1)))
+    batches = loader(torch.from_numpy(scores), torch.from_numpy(y), batch_size)
+    accuracies = [
+        library.evaluate_accuracy_gpu(nn.Identity(), batches, CPU)
+        for library in (d2lmini, d2l)
+    ]
+    assert accuracies[0] == accuracies[1]
 
 
 def test_evaluation_takes_a_function_and_lists_of_inputs():
