@@ -25,7 +25,7 @@ settings.register_profile(
 )
 settings.load_profile("d2lmini")
 # pytest --hypothesis-profile=thorough
-settings.register_profile("thorough", settings(max_examples=20_000))
+settings.register_profile("thorough", settings(max_examples=10_000))
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,9 @@ Hypothesis makes up the damages: a few hundred of each kind here, and thousands 
 pytest --hypothesis-profile=thorough.
 """
 
-import io
 import json
 import os
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
@@ -71,15 +71,17 @@ in_its_place = pytest.mark.parametrize(("place", "loads"), PLACES.values(), ids=
 
 def refuse_to_read(monkeypatch, path):
     """As for a file of another user's; root may read those, too, so act as if."""
-    real = io.open
 
-    def refuse(file, *args, **kwargs):
-        if not isinstance(file, int) and Path(file) == path:
-            raise PermissionError(13, "Permission denied", str(path))
-        return real(file, *args, **kwargs)
+    def refusing(read):
+        def refuse(self, *args, **kwargs):
+            if self == path:
+                raise PermissionError(13, "Permission denied", str(path))
+            return read(self, *args, **kwargs)
 
-    monkeypatch.setattr(io, "open", refuse)
-    monkeypatch.setattr("builtins.open", refuse)
+        return refuse
+
+    for name in ("read_bytes", "read_text"):
+        monkeypatch.setattr(Path, name, refusing(getattr(Path, name)))
 
 
 # ---------------------------------------------------------------- the four files
@@ -426,7 +428,7 @@ def test_a_history_that_must_not_be_read(saved, monkeypatch):
         d2lmini.History.load(path)
 
 
-# ---------------------------------------------------------------- full disks
+# ---------------------------------------------------------------- disks
 
 
 def fill(disk):
@@ -467,3 +469,18 @@ def test_a_full_disk_keeps_the_old_history(small_disk):
         a_history(100).save(path)
     assert d2lmini.History.load(path) == a_history(1)
     assert sorted(os.listdir(small_disk)) == ["filler", "history.json"]
+
+
+def test_a_read_only_disk_is_enough_to_read(small_disk, places, tiny):
+    run, history = small_disk / "run", small_disk / "history.json"
+    put(tiny, small_disk / "data", packed=True)
+    train(run)
+    a_history(2).save(history)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert_loads(tiny, root=small_disk / "data")
+    assert d2lmini.History.load(history) == a_history(2)
+    assert_same(train(run), train(None))
+    content = run.read_bytes()
+    with pytest.raises(OSError, match=f"cannot write {run} .*Read-only"):
+        train(run, 2)
+    assert run.read_bytes() == content
