@@ -257,6 +257,22 @@ def test_data_set_can_be_pickled(sample):
         assert torch.equal(ours, copy)
 
 
+def test_workers_may_be_spawned(sample):
+    """A new process gets the data set, and puts the same batches together."""
+    _, loader = sample
+    spawned = DataLoader(
+        Subset(loader.dataset, range(20)),
+        10,
+        num_workers=1,
+        multiprocessing_context="spawn",
+        collate_fn=loader.collate_fn,
+    )
+    for loaded in (spawned, DataLoader(loader.dataset, 10)):
+        for (X, y), start in zip(loaded, (0, 10), strict=False):
+            assert torch.equal(X, in_order(loader.dataset)[0][start : start + 10])
+            assert torch.equal(y, in_order(loader.dataset)[1][start : start + 10])
+
+
 @pytest.mark.parametrize("platform", ["win32", "darwin"])
 def test_no_workers_where_they_would_be_spawned(platform, monkeypatch):
     monkeypatch.setattr(sys, "platform", platform)

@@ -167,9 +167,12 @@ def test_a_long_training_draws_no_more_than_a_short_one():
     animator = d2lmini.Animator(legend=["loss", "acc"])
     animator.add(0, (1, 2))
     axes = animator.axes[0]
-    artists = len(animator.fig.findobj())
+    artists, began = len(animator.fig.findobj()), []
     for i in range(1, 2_000):
+        began.append(time.process_time())
         animator.add(i, (1 / i, None))
+    early, late = began[201] - began[1], began[-1] - began[-201]
+    assert late < 10 * early
     assert len(axes.get_lines()) == 2
     assert sum(isinstance(child, Legend) for child in axes.get_children()) == 1
     assert len(animator.fig.axes) == 1

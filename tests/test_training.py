@@ -536,7 +536,8 @@ def test_a_number_of_epochs_that_cannot_work_is_refused(num_epochs):
 # ---------------------------------------------------------------- what goes wrong
 
 
-def test_a_loss_that_is_no_number_is_told_and_the_plot_kept(loaders, record):
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_is_told_and_the_plot_kept(loaders, record, value):
     """The 7th step, with five batches an epoch, is batch 2 of epoch 2."""
     points, net, factor = record(d2lmini.training), softmax_net(), [1.0]
 
@@ -544,8 +545,10 @@ def test_a_loss_that_is_no_number_is_told_and_the_plot_kept(loaders, record):
         return factor[0] * F.cross_entropy(y_hat, y)
 
     with (
-        in_training_step(net, 7, lambda: factor.insert(0, math.nan)),
-        pytest.raises(FloatingPointError, match=r"epoch 2, batch 2.* 0\.5, say 0\.05"),
+        in_training_step(net, 7, lambda: factor.insert(0, value)),
+        pytest.raises(
+            FloatingPointError, match=rf"{value} in epoch 2, batch 2.* 0\.5, say 0\.05"
+        ),
     ):
         d2lmini.train_ch6(net, *loaders, 3, 0.5, "cpu", loss=loss)
     xs = [1 / 5, 2 / 5, 3 / 5, 4 / 5, 1, 1, 6 / 5]
@@ -646,6 +649,7 @@ def test_the_figure_tells_how_far_the_training_is(loaders, monkeypatch):
     assert last == ""
 
 
+@pytest.mark.filterwarnings("error")
 def test_25_trainings_open_no_figures(loaders):
     figures = plt.get_fignums()
     for _ in range(25):
