@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import os
+import pickle
 import random
 import re
 from collections.abc import Iterator
@@ -139,8 +140,8 @@ class Checkpoint:
     """A file with all that a training needs to go on. With path None, no file.
 
     settings: from `describe_run`. parts: what has a state, by name (net, optimizer).
-    Raises ValueError for a damaged file and for one of another training; both stay as
-    they are.
+    Raises ValueError for a damaged file and for one of another training, OSError for
+    one that cannot be read or written; all stay as they are.
     """
 
     def __init__(
@@ -207,12 +208,13 @@ class Checkpoint:
                 f"cannot read the checkpoint {self.path} ({error.strerror}): {advice}"
             ) from None
         content, digest = content[:-DIGEST_SIZE], content[-DIGEST_SIZE:]
-        if hashlib.sha256(content).digest() != digest:
-            raise ValueError(
-                f"{self.path} is no whole checkpoint of train_ch6: {advice}"
-            )
-        # weights_only: a file from elsewhere must not run code
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if hashlib.sha256(content).digest() == digest:
+            # weights_only: a file from elsewhere must not run code
+            with contextlib.suppress(pickle.UnpicklingError):
+                return torch.load(
+                    io.BytesIO(content), map_location="cpu", weights_only=True
+                )
+        raise ValueError(f"{self.path} is no whole checkpoint of train_ch6: {advice}")
 
 
 def _difference(saved: str | None, value: str) -> str:

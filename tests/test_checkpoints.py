@@ -363,9 +363,10 @@ class MakesAFolder:
 
 
 def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(tmp_path):
-    torch.save(
-        {"settings": MakesAFolder(tmp_path / "run by the file")}, tmp_path / "run"
-    )
+    content = io.BytesIO()
+    torch.save({"settings": MakesAFolder(tmp_path / "run by the file")}, content)
+    content = content.getvalue()
+    (tmp_path / "run").write_bytes(content + hashlib.sha256(content).digest())
     with pytest.raises(ValueError, match="run is no whole checkpoint"):
         train(1, tmp_path / "run")
     assert os.listdir(tmp_path) == ["run"]
