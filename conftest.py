@@ -1,5 +1,7 @@
 """How pytest compares the chapters (nbval); see tests/sanitize.cfg for the texts."""
 
+import pytest
+
 # Exercises fail until they are done; the other three hold a class's answers.
 collect_ignore = [
     f"notebooks/{folder}"
@@ -12,3 +14,11 @@ def pytest_collectstart(collector):
     # Pygments makes other HTML and LaTeX of a source; its plain text is compared.
     if hasattr(collector, "skip_compare"):
         collector.skip_compare += ("image/svg+xml", "text/html", "text/latex")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With pytest -n, a chapter's cells stay on one worker, in their order."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    return LoadScopeScheduling(config, log)

@@ -4,9 +4,9 @@ import contextlib
 import hashlib
 import io
 import os
+import pickle
 import random
 import re
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from d2lmini.parallel import gather, num_processes, rank
+
+DIGEST_SIZE = hashlib.sha256().digest_size  # bytes at the end of a checkpoint
 
 
 def random_states(device: torch.device, loaders: list) -> dict[str, Any]:
@@ -61,11 +63,13 @@ def _generators(loaders: list) -> list[torch.Generator]:
     """The loaders' and samplers' own; without one they draw from torch's."""
     owners = [*loaders, *(getattr(loader, "sampler", None) for loader in loaders)]
     found = [getattr(owner, "generator", None) for owner in owners]
-    return [generator for generator in found if generator is not None]
+    # a loader shares its own with its sampler
+    return [g for g in dict.fromkeys(found) if g is not None]
 
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write aside, then rename: at every moment the file at path is a whole one."""
+    path = Path(os.path.realpath(path))  # a link stays one
     aside = path.with_name(path.name + ".part")
     try:
         with open(aside, "wb") as file:
@@ -73,8 +77,14 @@ def replace_file(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
+    except OSError as error:
+        raise OSError(
+            f"cannot write {path} ({error.strerror or error}): make room, or give "
+            f"another path. What was there before is unchanged"
+        ) from None
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there may be a folder of that name
+            aside.unlink(missing_ok=True)
 
 
 def describe_run(
@@ -98,6 +108,7 @@ def describe_run(
         "optimizer": repr(optimizer),
         "scheduler": type(scheduler).__name__,
         "num_epochs": str(num_epochs) if planned else "any",
+        "number of generators in the loaders": str(len(_generators(loaders))),
         "loss": _describe_loss(loss),
         "processes": str(num_processes()),
     }
@@ -132,8 +143,8 @@ class Checkpoint:
     """A file with all that a training needs to go on. With path None, no file.
 
     settings: from `describe_run`. parts: what has a state, by name (net, optimizer).
-    Raises ValueError for a damaged file and for one of another training; both stay as
-    they are.
+    Raises ValueError for a damaged file and for one of another training, OSError for
+    one that cannot be read or written; all stay as they are.
     """
 
     def __init__(
@@ -147,7 +158,7 @@ class Checkpoint:
         self.path = None if path is None else Path(path)
         self.settings, self.device, self.loaders = settings, device, loaders
         self.parts = {name: part for name, part in parts.items() if part is not None}
-        exists = self.path is not None and rank() == 0 and self.path.exists()
+        exists = path is not None and rank() == 0 and os.path.exists(path)
         self.state = gather(self._read() if exists else None)[0]  # what the file holds
         if self.state is not None:
             self._compare_settings()
@@ -166,10 +177,9 @@ class Checkpoint:
             return
         content = io.BytesIO()
         torch.save(state, content)
-        try:
-            replace_file(self.path, content.getvalue())
-        except OSError as error:
-            raise OSError(f"cannot write the checkpoint {self.path}: {error}") from None
+        # torch.load checks no checksums, and reads over what follows
+        digest = hashlib.sha256(content.getbuffer()).digest()
+        replace_file(self.path, content.getvalue() + digest)
 
     def begin(self, history: dict) -> dict:
         """Put every part into its saved state and return the saved history.
@@ -195,22 +205,21 @@ class Checkpoint:
                 )
 
     def _read(self) -> dict:
+        advice = "move it away to start the training anew"
         try:
-            with zipfile.ZipFile(self.path) as file:  # torch.load checks no checksums
-                damaged = file.testzip()
-            if damaged is None:
-                # weights_only: a file from elsewhere must not run code
-                state = torch.load(self.path, map_location="cpu", weights_only=True)
-                if {"settings", "history", "parts", "random"} <= set(state):
-                    return state
-        except PermissionError:
-            raise
-        except Exception:  # whatever a damaged file makes the two readers raise
-            pass
-        raise ValueError(
-            f"{self.path} is no whole checkpoint of train_ch6: move it away to start "
-            f"the training anew"
-        )
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise OSError(
+                f"cannot read the checkpoint {self.path} ({error.strerror}): {advice}"
+            ) from None
+        content, digest = content[:-DIGEST_SIZE], content[-DIGEST_SIZE:]
+        if hashlib.sha256(content).digest() == digest:
+            # weights_only: a file from elsewhere must not run code
+            with contextlib.suppress(pickle.UnpicklingError):
+                return torch.load(
+                    io.BytesIO(content), map_location="cpu", weights_only=True
+                )
+        raise ValueError(f"{self.path} is no whole checkpoint of train_ch6: {advice}")
 
 
 def _difference(saved: str | None, value: str) -> str:

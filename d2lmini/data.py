@@ -131,9 +131,10 @@ def load_data_fashion_mnist(
     sample: the 6,000 + 1,000 images in the package instead of all 70,000.
     root: a folder with the four files, looked at first (see `find_fashion_mnist`).
     num_workers: worker processes; none are needed, since the images lie in memory.
-    Raises ValueError for bad arguments and for a damaged file, FileNotFoundError where
-    there are no files and they cannot be downloaded. Source: d2l 1.0.3; the pixels, and
-    under the same seed the order, are those of d2l.
+    Raises ValueError for bad arguments and for a damaged file, OSError for one that
+    cannot be read, and FileNotFoundError where there are no files and they cannot be
+    downloaded. Source: d2l 1.0.3; the pixels, and under the same seed the order, are
+    those of d2l.
     """
     _check_whole("batch_size", batch_size)
     size = [resize, resize] if isinstance(resize, (int, float)) else resize
@@ -161,7 +162,7 @@ def _check_whole(name: str, value: int) -> int:
 
 
 def _read_sample() -> tuple[Tensor, ...]:
-    content = SAMPLE.read_bytes()
+    content = _read(SAMPLE, "install d2lmini again")
     if hashlib.sha256(content).hexdigest() != SAMPLE_SHA256:
         raise ValueError(f"{SAMPLE} is damaged: install d2lmini again")
     rows = torch.from_numpy(np.load(io.BytesIO(lzma.decompress(content))))
@@ -174,6 +175,13 @@ def _read_full(root: str | os.PathLike | None) -> tuple[Tensor, ...]:
     return tuple(read_idx(folder, name) for name in FILES)
 
 
+def _read(path: Path, advice: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise OSError(f"cannot read {path} ({error.strerror}): {advice}") from None
+
+
 def cache_folder() -> Path:
     """Where the full set is downloaded to."""
     return platformdirs.user_cache_path("d2lmini")
@@ -183,7 +191,7 @@ def _folders(root: str | os.PathLike | None) -> list[Path]:
     """Every folder that is looked at, in this order."""
     asked = [root, os.environ.get("D2LMINI_DATA")]
     usual = ["../data", DEBIAN_FOLDER, cache_folder()]
-    parents = [Path(p).expanduser() for p in [p for p in asked if p] + usual]
+    parents = [Path(os.path.expanduser(p)) for p in [p for p in asked if p] + usual]
     # torchvision, and so d2l, puts the files two levels down
     return [f for p in parents for f in (p / "FashionMNIST" / "raw", p)]
 
@@ -202,7 +210,7 @@ def find_fashion_mnist(root: str | os.PathLike | None = None) -> Path | None:
 
 def _path(folder: Path, name: str) -> Path | None:
     for path in (folder / name, folder / f"{name}.gz"):
-        if path.exists():
+        if os.path.isfile(path):  # False too for what must not be looked at
             return path
     return None
 
@@ -210,10 +218,11 @@ def _path(folder: Path, name: str) -> Path | None:
 def read_idx(folder: Path, name: str) -> Tensor:
     """The images (n, 28, 28) or labels (n,) of one of the four files, as uint8.
 
-    Raises ValueError when the file is not, byte for byte, the official one.
+    Raises ValueError when the file is not, byte for byte, the official one, and OSError
+    when it cannot be read.
     """
     path = _path(folder, name)
-    content = path.read_bytes()
+    content = _read(path, "make it readable, or move it away")
     if path.suffix == ".gz":
         try:
             content = gzip.decompress(content)

@@ -10,6 +10,7 @@ import functools
 import json
 import math
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -171,12 +172,31 @@ class History:
         """Read what `save` wrote. Raises ValueError for any other content."""
         try:
             history = cls(**json.loads(Path(path).read_text(encoding="utf-8")))
-            numbers = [*sum(history.points(), ()), *history.seconds]
-            if len(numbers) != 4 * len(history) or not all(map(math.isfinite, numbers)):
-                raise ValueError("its lists differ in length or hold no numbers")
+            history._check()
             return history
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path} is not a saved History: {error}") from None
+        except OSError as error:
+            raise type(error)(
+                f"cannot read {path} ({error.strerror}): give a file that save() wrote"
+            ) from None
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(
+                f"{path} is not a saved History: {error}. Give a file that save() wrote"
+            ) from None
+
+    def _check(self) -> None:
+        curves = [self.train_loss, self.train_acc, self.test_acc, self.seconds]
+        sums = [self.examples, self.train_seconds]
+        lengths = {len(curve) if isinstance(curve, list) else None for curve in curves}
+        if len(lengths) > 1 or None in lengths:
+            raise ValueError("its curves are not lists of one length")
+        largest = sys.float_info.max  # whole numbers may be too large for isfinite
+        for n in sum(curves, sums):
+            if type(n) not in (int, float) or not -largest <= n <= largest:
+                raise ValueError("its curves and sums hold what is no finite number")
+        if min(sum(curves[1:], sums)) < 0:
+            raise ValueError("of its numbers, a loss alone may be negative")
+        if not isinstance(self.about, dict):
+            raise ValueError("its notes (about) are no dict")
 
 
 def _release_on_error(function: Callable) -> Callable:

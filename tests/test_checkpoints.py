@@ -1,5 +1,8 @@
 """train_ch6(checkpoint=...): an interrupted training goes on as if it had not been."""
 
+import hashlib
+import io
+import math
 import multiprocessing
 import os
 import random
@@ -171,53 +174,90 @@ def test_a_checkpoint_loads_as_data_alone(tmp_path):
 
 # ---------------------------------------------------------------- killing
 
-NUM_EPOCHS = 40
+NUM_EPOCHS = 70
 
 
-def train_in_a_process(path):
+class SlowFile(io.FileIO):
+    """Written in two halves with a pause between; halfway says when it comes to it."""
+
+    halfway, pause = None, 0.02
+
+    def write(self, content):
+        half = len(content) // 2
+        super().write(content[:half])
+        type(self).halfway()
+        time.sleep(self.pause)
+        return super().write(content[half:])
+
+
+def train_in_a_process(path, write, halfway):
+    """write: number of the writing of a checkpoint that stops halfway, never to end."""
+
+    def count():
+        nonlocal write
+        write -= 1
+        if write == 0:
+            halfway.set()
+            time.sleep(600)
+
     torch.set_num_threads(1)
+    SlowFile.halfway = count
+    d2lmini.checkpoints.open = SlowFile
     train(NUM_EPOCHS, path, momentum=0.9, one_cycle=3 * NUM_EPOCHS)
 
 
+def whole_checkpoint(path):
+    """What the file holds; it ends with the digest of all that comes before."""
+    content = path.read_bytes()
+    assert content[-32:] == hashlib.sha256(content[:-32]).digest()
+    return torch.load(path, weights_only=True)
+
+
 def num_epochs_in(path):
-    if not path.exists():
-        return -1
-    return len(torch.load(path, weights_only=True)["history"]["train_loss"])
+    return len(whole_checkpoint(path)["history"]["seconds"]) if path.exists() else -1
 
 
+@pytest.mark.slow  # where processes cannot be forked, minutes
 def test_a_training_that_is_killed_again_and_again_ends_the_same(tmp_path):
-    """Five times, at random moments; then the file equals that of an unkilled run."""
+    """24 times: half of them at any moment, half of them while the file is written."""
     forks = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if forks else "spawn")
     if forks:  # import torch once, not in every process
-        context.set_forkserver_preload(["d2lmini", "matplotlib.figure"])
+        context.set_forkserver_preload(["d2lmini", "matplotlib.figure", "pytest"])
 
-    def start(path):
-        process = context.Process(target=train_in_a_process, args=(path,))
+    def start(path, write=0):
+        halfway = context.Event()
+        arguments = path, write, halfway
+        process = context.Process(target=train_in_a_process, args=arguments)
         process.start()
-        return process
+        return process, halfway
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    first = start(whole)
-    first.join(120)
-    assert first.exitcode == 0
-
-    moments = random.Random(0)
-    for _ in range(5):
-        before, process = num_epochs_in(killed), start(killed)
-        deadline = time.monotonic() + 60
-        while num_epochs_in(killed) <= before and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(moments.uniform(0, 0.1))
+    others, numbers = [start(whole)], random.Random(0)
+    for kill in range(24):
+        before = num_epochs_in(killed)
+        if kill % 2 == 0:
+            process, halfway = start(killed, write=numbers.randint(1, 2))
+            assert halfway.wait(60)
+        else:
+            process, _ = start(killed)
+            target, deadline = before + numbers.randint(0, 1), time.monotonic() + 60
+            while num_epochs_in(killed) < target and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(numbers.uniform(0, 0.05))
         process.kill()
         process.join()
-        assert before < num_epochs_in(killed) < NUM_EPOCHS
         assert process.exitcode == -signal.SIGKILL if forks else process.exitcode
+        assert before <= num_epochs_in(killed) < NUM_EPOCHS
+        if kill % 2 == 0:
+            half = killed.with_name("killed.part").stat().st_size
+            assert 0 < half < (killed.stat().st_size if killed.exists() else math.inf)
 
-    last = start(killed)
-    last.join(120)
-    assert last.exitcode == 0
-    a, b = (torch.load(path, weights_only=True) for path in (whole, killed))
+    others.append(start(killed))
+    for process, _ in others:
+        process.join(120)
+        assert process.exitcode == 0
+    a, b = whole_checkpoint(whole), whole_checkpoint(killed)
     assert num_epochs_in(killed) == NUM_EPOCHS
     assert_equal_states(b["parts"]["net"], a["parts"]["net"])
     for name in ("train_loss", "train_acc", "test_acc", "examples"):
@@ -237,10 +277,11 @@ def test_what_a_killed_run_left_aside_is_cleared(tmp_path):
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    """The checkpoints of one epoch, without and with a schedule for two."""
+    """Checkpoints of one epoch: plain, with a schedule for two, with a generator."""
     folder = tmp_path_factory.mktemp("checkpoints")
     train(1, folder / "plain")
     train(2, folder / "one_cycle", one_cycle=6, interrupt=5)
+    train(1, folder / "own", own="loader")
     return folder
 
 
@@ -262,6 +303,8 @@ def checkpoints(tmp_path_factory):
         ("plain", {"loss": F.cross_entropy}, "loss was .* now .*cross_entropy"),
         ("plain", {"one_cycle": 6}, "optimizer was|scheduler was"),
         ("one_cycle", {"one_cycle": 9}, "num_epochs was '2', and is now '3'"),
+        ("plain", {"own": "loader"}, "number of generators .* was '0', and is now '1'"),
+        ("own", {}, "number of generators .* was '1', and is now '0'"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -320,9 +363,10 @@ class MakesAFolder:
 
 
 def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(tmp_path):
-    torch.save(
-        {"settings": MakesAFolder(tmp_path / "run by the file")}, tmp_path / "run"
-    )
+    content = io.BytesIO()
+    torch.save({"settings": MakesAFolder(tmp_path / "run by the file")}, content)
+    content = content.getvalue()
+    (tmp_path / "run").write_bytes(content + hashlib.sha256(content).digest())
     with pytest.raises(ValueError, match="run is no whole checkpoint"):
         train(1, tmp_path / "run")
     assert os.listdir(tmp_path) == ["run"]
@@ -350,9 +394,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", full)
-        with pytest.raises(
-            OSError, match="cannot write the checkpoint .*run.* no space"
-        ):
+        with pytest.raises(OSError, match="cannot write .*run .no space"):
             train(2, path)
     assert path.read_bytes() == content
     assert os.listdir(tmp_path) == ["run"]

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import FashionMNIST
 
@@ -172,6 +174,39 @@ def test_batches_and_their_order_are_d2ls(
         torch.testing.assert_close(X, their_X, atol=atol, rtol=0)
 
 
+side = st.integers(1, 60)
+
+
+@settings(max_examples=20)
+@given(
+    seed=st.integers(0, 2**32),
+    batch_size=st.integers(1, 50),
+    resize=st.none() | side | st.tuples(side, side),
+)
+def test_any_batches_are_d2ls(d2l, d2l_work, seed, batch_size, resize):
+    """All but the rounding of resized pixels, to a level of 255."""
+    batches = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(d2l_work)
+        patch.setattr(d2l, "get_dataloader_workers", lambda: 0)
+        for library in (d2lmini, d2l):
+            torch.manual_seed(seed)
+            loaders = library.load_data_fashion_mnist(batch_size, resize)
+            assert [len(loader.dataset) for loader in loaders] == [60_000, 10_000]
+            batches.append([next(iter(loader)) for loader in loaders])
+    for (X, y), (their_X, their_y) in zip(*batches, strict=True):
+        assert torch.equal(y, their_y)
+        atol = 0 if resize is None else 1 / 255 + 1e-6
+        torch.testing.assert_close(X, their_X, atol=atol, rtol=0)
+
+
+@given(st.lists(st.integers(0, 9)))
+def test_any_label_names_are_d2ls(d2l, labels):
+    for values in (labels, torch.tensor(labels), np.array(labels, np.uint8)):
+        names = d2lmini.get_fashion_mnist_labels(values)
+        assert names == d2l.get_fashion_mnist_labels(values)
+
+
 def test_label_names_are_d2ls(d2l):
     labels = [9, 0, torch.tensor(3), np.uint8(7), *range(10)]
     names = d2lmini.get_fashion_mnist_labels(labels)
@@ -216,6 +251,22 @@ def test_data_set_can_be_pickled(sample):
         in_order(dataset), in_order(pickle.loads(pickle.dumps(dataset))), strict=True
     ):
         assert torch.equal(ours, copy)
+
+
+def test_workers_may_be_spawned(sample):
+    """A new process gets the data set, and puts the same batches together."""
+    _, loader = sample
+    spawned = DataLoader(
+        Subset(loader.dataset, range(20)),
+        10,
+        num_workers=1,
+        multiprocessing_context="spawn",
+        collate_fn=loader.collate_fn,
+    )
+    for loaded in (spawned, DataLoader(loader.dataset, 10)):
+        for (X, y), start in zip(loaded, (0, 10), strict=False):
+            assert torch.equal(X, in_order(loader.dataset)[0][start : start + 10])
+            assert torch.equal(y, in_order(loader.dataset)[1][start : start + 10])
 
 
 @pytest.mark.parametrize("platform", ["win32", "darwin"])
@@ -282,26 +333,6 @@ def test_bad_arguments(arguments, message):
 # Finding and reading the four files, with a data set of 5 + 3 random images
 
 
-def idx(values):
-    """The format of the files: type and dimensions, then bytes, row by row."""
-    header = [0x0800 + values.ndim, *values.shape]
-    return b"".join(n.to_bytes(4, "big") for n in header) + values.tobytes()
-
-
-@pytest.fixture
-def tiny(monkeypatch):
-    """The four files' content by name; taken for the official ones while a test runs"""
-    rng = np.random.default_rng(0)
-    files = {}
-    for name in NAMES:
-        n = 5 if name.startswith("train") else 3
-        shape, top = ((n, 28, 28), 256) if "images" in name else ((n,), 10)
-        files[name] = idx(rng.integers(0, top, shape, dtype=np.uint8))
-        digest = hashlib.sha256(files[name]).hexdigest()
-        monkeypatch.setitem(data.FILES, name, (len(files[name]), digest))
-    return files
-
-
 def put(files, folder, packed=False):
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -319,23 +350,6 @@ def assert_loads(files, **arguments):
         pixels = torch.tensor(list(files[images][16:])).reshape(-1, 1, 28, 28)
         assert torch.equal(X, pixels / 255)
         assert y.tolist() == list(files[labels][8:])
-
-
-@pytest.fixture
-def places(tmp_path, monkeypatch):
-    """The folders that are looked at, in their order, all inside tmp_path and empty."""
-    for name in ("root", "env", "data", "debian", "cache", "work"):
-        (tmp_path / name).mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setenv("D2LMINI_DATA", str(tmp_path / "env"))
-    monkeypatch.setattr(data, "DEBIAN_FOLDER", tmp_path / "debian")
-    monkeypatch.setattr(data, "cache_folder", lambda: tmp_path / "cache")
-    monkeypatch.setattr(data, "TIMEOUT", 1)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    # nobody listens there: a test that would download fails at once
-    monkeypatch.setattr(FashionMNIST, "mirrors", ["http://127.0.0.1:1/"])
-    parents = [tmp_path / name for name in ("root", "env", "data", "debian", "cache")]
-    return [f for p in parents for f in (p / "FashionMNIST/raw", p)]
 
 
 def test_search_order(places, tmp_path):
@@ -560,6 +574,22 @@ def test_download_that_fails(answer, serve, places, tmp_path):
     address, requests = serve(answer)
     assert_one_error_with_all_to_know(tmp_path / "root", address, places, tmp_path)
     assert requests
+
+
+def test_full_cache_folder(serve, places, small_disk, tmp_path, monkeypatch):
+    """A file that has no room is not kept in part."""
+
+    def answer_too_much(request, served):
+        headers(request, 100_000)
+        request.wfile.write(bytes(100_000))
+
+    address, _ = serve(answer_too_much)
+    monkeypatch.setattr(data, "cache_folder", lambda: small_disk)
+    with pytest.raises(FileNotFoundError, match="No space left on device") as error:
+        d2lmini.load_data_fashion_mnist(2)
+    for part in (str(small_disk), address, f"{NAMES[0]}.gz", "sample=True"):
+        assert part in str(error.value)
+    assert list(small_disk.iterdir()) == []
 
 
 def test_no_network(places, tmp_path):

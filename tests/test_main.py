@@ -1,8 +1,10 @@
 """python -m d2lmini check | data | train, the requirements, and the public names."""
 
 import importlib.metadata
+import json
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -140,6 +142,30 @@ def test_check_tells_that_there_is_no_kernel(monkeypatch, capsys):
     monkeypatch.setattr(KernelSpecManager, "get_kernel_spec", none)
     (failure,) = failures(capsys)
     assert failure.startswith("kernel python3: not found")
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_make_lab_offers_this_environments_kernel(tmp_path):
+    """Though the user has a kernel of that name, of another environment."""
+    users = tmp_path / "kernels/python3/kernel.json"
+    users.parent.mkdir(parents=True)
+    users.write_text('{"argv": ["/another/python"], "display_name": "another"}')
+    prefers_the_users = {"JUPYTER_PREFER_ENV_PATH": "0"}
+    jupyter = tmp_path / "jupyter"  # instead of opening JupyterLab, lists its kernels
+    real = Path(sys.executable).with_name("jupyter")
+    jupyter.write_text(f"#!/bin/sh\necho $* >&2\nexec {real} kernelspec list --json\n")
+    jupyter.chmod(0o755)
+    done = subprocess.run(
+        ["make", "--silent", "--old-file=.venv/reader", "lab", f"BIN={tmp_path}"],
+        env=os.environ | {"JUPYTER_DATA_DIR": str(tmp_path)} | prefers_the_users,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr.startswith("lab --notebook-dir=notebooks")
+    kernel = json.loads(done.stdout)["kernelspecs"]["python3"]
+    folder = Path(kernel["resource_dir"]).resolve()
+    assert folder.is_relative_to(Path(sys.prefix).resolve())
 
 
 def test_check_does_not_need_the_full_data(monkeypatch, capsys):

@@ -119,6 +119,28 @@ assert 0 <= total[0] <= total[1] <= total[2] == timer.sum(), total
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@given(st.lists(st.floats(0, 1e5), min_size=1, max_size=20))
+def test_timer_counts_as_d2ls(d2l, seconds):
+    """Both read the same clock."""
+    timers = []
+    for library in (d2lmini, d2l):
+        with pytest.MonkeyPatch.context() as patch:
+            clock = iter([0.0, *(t for s in seconds for t in (10.0, 10.0 + s))])
+            for name in ("perf_counter", "time"):
+                patch.setattr(time, name, lambda clock=clock: next(clock))
+            timer = library.Timer()
+            timers.append(timer)
+            for _ in seconds:
+                timer.start()
+                timer.stop()
+    ours, theirs = timers
+    assert ours.times == theirs.times
+    assert ours.cumsum() == theirs.cumsum()
+    for name in ("sum", "avg"):  # newer Pythons round sums of floats better
+        expected = pytest.approx(getattr(theirs, name)(), rel=1e-12)
+        assert getattr(ours, name)() == expected
+
+
 @pytest.fixture
 def timer(monkeypatch):
     """A Timer that measured 1, 2 and 6 s while the wall clock ran backwards."""

@@ -6,6 +6,7 @@ not see, and that nbval does see what it should.
 
 import ast
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -162,7 +163,7 @@ def test_only_digits_are_sanitised():
         assert re.sub(r"\d+\.\d+", "", found[0]) == words
 
 
-def run_nbval(folder, cells, where):
+def run_nbval(folder, cells, where, *options):
     """Exit code of `pytest --nbval` for a notebook of (source, printed text) pairs."""
     notebook = nbformat.v4.new_notebook(metadata=read(CHAPTERS[0]).metadata)
     for count, (source, text) in enumerate(cells, start=1):
@@ -172,9 +173,13 @@ def run_nbval(folder, cells, where):
         notebook.cells.append(cell)
     nbformat.write(notebook, folder / "small.ipynb")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    command += ["--nbval", f"--nbval-sanitize-with={SANITIZE}", "-n0"]
+    command += ["--nbval", f"--nbval-sanitize-with={SANITIZE}", *options]
     run = subprocess.run(
-        [*command, folder / "small.ipynb"], cwd=where, capture_output=True, text=True
+        [*command, "-p", "conftest", folder / "small.ipynb"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=where,
+        capture_output=True,
+        text=True,
     )
     return run.returncode
 
@@ -193,3 +198,17 @@ SPEED = ("print('97.3 examples/sec on cpu')", "412.9 examples/sec on cpu\n")
 )
 def test_nbval_sees_a_wrong_output(tmp_path, cells, exit_code):
     assert run_nbval(tmp_path, cells, where=tmp_path) == exit_code
+
+
+def test_nbval_runs_a_notebook_in_its_own_folder(tmp_path):
+    """Wherever it is started."""
+    source = "import os\nprint(os.path.exists('small.ipynb'))"
+    assert run_nbval(tmp_path, [(source, "True\n")], where=ROOT) == 0
+
+
+@pytest.mark.slow
+def test_the_cells_of_a_notebook_stay_on_one_worker(tmp_path):
+    """Else a cell would miss what those before it made."""
+    count = [("i = 0\nprint(i)", "0\n")]
+    count += [("i += 1\nprint(i)", f"{i}\n") for i in range(1, 8)]
+    assert run_nbval(tmp_path, count, tmp_path, "-n2") == 0

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from jupyter_client.manager import start_new_kernel
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -166,9 +167,12 @@ def test_a_long_training_draws_no_more_than_a_short_one():
     animator = d2lmini.Animator(legend=["loss", "acc"])
     animator.add(0, (1, 2))
     axes = animator.axes[0]
-    artists = len(animator.fig.findobj())
+    artists, began = len(animator.fig.findobj()), []
     for i in range(1, 2_000):
+        began.append(time.process_time())
         animator.add(i, (1 / i, None))
+    early, late = began[201] - began[1], began[-1] - began[-201]
+    assert late < 10 * early
     assert len(axes.get_lines()) == 2
     assert sum(isinstance(child, Legend) for child in axes.get_children()) == 1
     assert len(animator.fig.axes) == 1
@@ -246,6 +250,25 @@ def test_axes_are_d2ls(settings, d2l):
     assert describe(axes[0]) == describe(axes[1])
 
 
+text = st.none() | st.text(max_size=10)
+limits = st.none() | st.lists(st.floats(0.1, 1e6), min_size=2, max_size=2, unique=True)
+scale = st.sampled_from(["linear", "log", "symlog"])
+legend = st.none() | st.lists(st.text(max_size=5), max_size=2)
+
+
+@settings(max_examples=25)
+@given(st.tuples(text, text, limits, limits, scale, scale, legend))
+def test_any_axes_are_d2ls(d2l, arguments):
+    described = []
+    for library in (d2lmini, d2l):
+        axes = Figure().subplots()
+        axes.plot([1, 2, 3], [1, 4, 9])
+        axes.plot([1, 2, 3], [2, 3, 4])
+        library.set_axes(axes, *arguments)
+        described.append(describe(axes))
+    assert described[0] == described[1]
+
+
 def shown(axes):
     return [
         np.asarray(ax.get_images()[0].get_array()) for ax in axes if ax.get_images()
@@ -262,6 +285,28 @@ def test_images_and_titles_are_d2ls(d2l):
     assert [ax.get_title() for ax in ours] == [ax.get_title() for ax in theirs]
     sizes = [tuple(axes[0].figure.get_size_inches()) for axes in (ours, theirs)]
     assert sizes == [(4.5, 3.0)] * 2
+
+
+@settings(max_examples=25)
+@given(
+    imgs=hnp.arrays(np.float32, st.tuples(*[st.integers(1, 7)] * 3)),
+    rows=st.integers(1, 3),
+    columns=st.integers(2, 3),  # d2l's cannot draw a single image
+    titles=st.none() | st.just("abcdefg"),
+    scale=st.floats(0.5, 2),
+)
+def test_any_images_are_d2ls(d2l, imgs, rows, columns, titles, scale):
+    ours, theirs = (
+        library.show_images(torch.from_numpy(imgs), rows, columns, titles, scale)
+        for library in (d2lmini, d2l)
+    )
+    plt.close("all")
+    assert len(shown(ours)) == len(shown(theirs)) == min(len(imgs), rows * columns)
+    for a, b in zip(shown(ours), shown(theirs), strict=True):
+        assert np.array_equal(a, b, equal_nan=True)
+    assert [ax.get_title() for ax in ours] == [ax.get_title() for ax in theirs]
+    sizes = [tuple(axes[0].figure.get_size_inches()) for axes in (ours, theirs)]
+    assert sizes[0] == sizes[1]
 
 
 @pytest.mark.filterwarnings("error")

@@ -15,6 +15,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from jupyter_client.manager import start_new_kernel
 from torch import nn
 from torch.nn import functional as F
@@ -211,6 +214,18 @@ def test_evaluation_equals_d2ls(d2l, loaders):
     for batches in loaders:
         ours = d2lmini.evaluate_accuracy_gpu(net, batches)
         assert ours == d2l.evaluate_accuracy_gpu(net, batches)
+
+
+@given(st.data(), st.integers(1, 30), st.integers(2, 10), st.integers(1, 12))
+def test_evaluation_of_any_scores_equals_d2ls(d2l, data, rows, classes, batch_size):
+    scores = data.draw(hnp.arrays(np.float32, (rows, classes)))  # nan and inf as well
+    y = data.draw(hnp.arrays(np.int64, rows, elements=st.integers(0, classes - 1)))
+    batches = loader(torch.from_numpy(scores), torch.from_numpy(y), batch_size)
+    accuracies = [
+        library.evaluate_accuracy_gpu(nn.Identity(), batches, CPU)
+        for library in (d2lmini, d2l)
+    ]
+    assert accuracies[0] == accuracies[1]
 
 
 def test_evaluation_takes_a_function_and_lists_of_inputs():
@@ -521,7 +536,8 @@ def test_a_number_of_epochs_that_cannot_work_is_refused(num_epochs):
 # ---------------------------------------------------------------- what goes wrong
 
 
-def test_a_loss_that_is_no_number_is_told_and_the_plot_kept(loaders, record):
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_is_told_and_the_plot_kept(loaders, record, value):
     """The 7th step, with five batches an epoch, is batch 2 of epoch 2."""
     points, net, factor = record(d2lmini.training), softmax_net(), [1.0]
 
@@ -529,8 +545,10 @@ def test_a_loss_that_is_no_number_is_told_and_the_plot_kept(loaders, record):
         return factor[0] * F.cross_entropy(y_hat, y)
 
     with (
-        in_training_step(net, 7, lambda: factor.insert(0, math.nan)),
-        pytest.raises(FloatingPointError, match=r"epoch 2, batch 2.* 0\.5, say 0\.05"),
+        in_training_step(net, 7, lambda: factor.insert(0, value)),
+        pytest.raises(
+            FloatingPointError, match=rf"{value} in epoch 2, batch 2.* 0\.5, say 0\.05"
+        ),
     ):
         d2lmini.train_ch6(net, *loaders, 3, 0.5, "cpu", loss=loss)
     xs = [1 / 5, 2 / 5, 3 / 5, 4 / 5, 1, 1, 6 / 5]
@@ -631,6 +649,7 @@ def test_the_figure_tells_how_far_the_training_is(loaders, monkeypatch):
     assert last == ""
 
 
+@pytest.mark.filterwarnings("error")
 def test_25_trainings_open_no_figures(loaders):
     figures = plt.get_fignums()
     for _ in range(25):
