@@ -6,13 +6,11 @@ Checkpoints, which let an interrupted run go on, are in `checkpoints.py`.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import math
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,7 +29,7 @@ from d2lmini.checkpoints import (
     replace_file,
     same_random_numbers_after,
 )
-from d2lmini.memory import keep_freed_memory
+from d2lmini.memory import careful_with_memory
 from d2lmini.metrics import Accumulator, Timer, accuracy
 from d2lmini.parallel import (
     num_processes,
@@ -75,7 +73,7 @@ def _evaluating(net: Callable) -> Iterator[None]:
             module.training = mode
 
 
-@keep_freed_memory()
+@careful_with_memory
 def evaluate_accuracy_gpu(
     net: Callable, data_iter: DataLoader, device: torch.device | None = None
 ) -> float:
@@ -199,29 +197,7 @@ class History:
             raise ValueError("its notes (about) are no dict")
 
 
-def _release_on_error(function: Callable) -> Callable:
-    """Let a failed call's variables go, so that the cell can be run again.
-
-    Otherwise the traceback, which Jupyter keeps, holds the tensors of the failed step.
-    """
-
-    @functools.wraps(function)
-    def wrapper(*args, **kwargs):
-        try:
-            return function(*args, **kwargs)
-        except BaseException as error:
-            del args, kwargs
-            link = error
-            while link is not None:
-                traceback.clear_frames(link.__traceback__)
-                link = link.__cause__ or link.__context__
-            raise
-
-    return wrapper
-
-
-@_release_on_error
-@keep_freed_memory()
+@careful_with_memory
 def train_ch6(
     net: nn.Module,
     train_iter: DataLoader,
