@@ -260,7 +260,9 @@ def table(values, peaks, trainings):
     for task, (unit, more_is_better) in TASKS.items():
         ours, theirs = (statistics.median(values[task, name]) for name in LIBRARIES)
         ratio = ours / theirs if more_is_better else theirs / ours
-        row = f"| {task} | {ours:,.4g} {unit} | {theirs:,.4g} {unit} | {ratio:.2f} "
+        digits = 0 if ours > 1000 else 1
+        row = f"| {task} | {ours:,.{digits}f} {unit} | {theirs:,.{digits}f} {unit} "
+        row += f"| {ratio:.2f} "
         if (task, "d2l") in peaks:
             mine, his = (max(peaks[task, name]) for name in LIBRARIES)
             row += f"| {mine:,.0f} MiB | {his:,.0f} MiB | {mine / his:.2f} |"
