@@ -300,7 +300,7 @@ def test_train_goes_on_from_a_checkpoint(folder, capsys, one_thread):
     "arguments, message",
     [
         (["--history=no/h.json"], "--history: there is no folder no"),
-        (["--checkpoint=no/run.pt"], "cannot write the checkpoint no"),
+        (["--checkpoint=no/run.pt"], "cannot write"),
         (["--resize=16"], "images of 16x16 are too small for 5 poolings"),
         (["--ratio=65"], "ratio 65 would leave 0 of the 64 channels"),
         (["--lr=0"], "lr must be a positive number"),
