@@ -333,6 +333,8 @@ def test_train_in_a_terminal_shows_progress_and_can_be_interrupted(folder):
         stderr=terminal,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # a shell's background jobs, as these tests may be one, ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         shown = ""
         while "epoch 2/99" not in shown:
