@@ -212,8 +212,8 @@ def run(task, name, folder):
     return json.loads(output[0].splitlines()[-1]), peak
 
 
-def link_data(folder):
-    """Let d2l find the full set in ../data, seen from folder/work."""
+def copy_data(folder):
+    """Let d2l find the full set in ../data; returns the folder to run it in."""
     from d2lmini.data import FILES, find_fashion_mnist
 
     source = find_fashion_mnist()
@@ -223,25 +223,27 @@ def link_data(folder):
     raw.mkdir(parents=True)
     for name in FILES:
         packed = source / f"{name}.gz"
-        content = gzip.decompress(packed.read_bytes()) if packed.exists() else None
-        (raw / name).write_bytes(content or (source / name).read_bytes())
-    work = folder / "work"
-    work.mkdir()
-    return work
+        if packed.exists():
+            (raw / name).write_bytes(gzip.decompress(packed.read_bytes()))
+        else:
+            (raw / name).write_bytes((source / name).read_bytes())
+    start = folder / "start"
+    start.mkdir()
+    return start
 
 
 def all_rounds(rounds):
     """{(task, name): values}, {(task, name): MiB}, all results of train_ch6."""
     values, peaks, trainings = {}, {}, []
     with tempfile.TemporaryDirectory() as folder:
-        work = link_data(Path(folder))
+        start = copy_data(Path(folder))
         for i in range(rounds):
             for task in TASKS:
                 if task == "train_ch6, steps alone":  # measured by the task before it
                     continue
                 names = list(LIBRARIES) + ["torch"] * (task == "import")
                 for name in names if i % 2 == 0 else reversed(names):
-                    result, peak = run(task, name, work)
+                    result, peak = run(task, name, start)
                     peaks.setdefault((task, name), []).append(peak)
                     if not isinstance(result, dict):
                         result = {task: result}

@@ -308,7 +308,6 @@ class _Curves:
         done = epoch + (i + 1) / self.num_batches
         every = max(1, self.num_batches // 5)
         where = f"epoch {epoch + 1}/{self.num_epochs}"
-        speed = f"{num_processes() * metric[2] / timer.sum():.0f} examples/sec"
         # the very first batch too: the figure is there at once
         first = epoch == i == 0
         if first or (i + 1) % every == 0 or i == self.num_batches - 1:
@@ -317,11 +316,12 @@ class _Curves:
         if first or self.animator.is_stale():
             elapsed = time.perf_counter() - self.timer.tik
             left = elapsed / (done - self.first_epoch) * (self.num_epochs - done)
-            self.draw(f"{where}, {speed}, {_duration(left)} left")
-        self.bar.set_description(where, refresh=False)
-        loss = f"loss {metric[0] / metric[2]:.3f}"
-        self.bar.set_postfix_str(f"{loss}, {speed}", refresh=False)
-        self.bar.update()
+            self.draw(f"{where}, {_speed(metric, timer)}, {_duration(left)} left")
+        if not self.bar.disable:
+            loss = f"loss {metric[0] / metric[2]:.3f}"
+            self.bar.set_description(where, refresh=False)
+            self.bar.set_postfix_str(f"{loss}, {_speed(metric, timer)}", refresh=False)
+            self.bar.update()
 
     def add_test(self, epoch: int, test_acc: float) -> None:
         self.animator.add(epoch + 1, (None, None, test_acc), draw=False)
@@ -333,6 +333,10 @@ class _Curves:
     def finish(self, title: str) -> None:
         self.bar.close()
         self.draw(title)
+
+
+def _speed(metric: Accumulator, timer: Timer) -> str:
+    return f"{num_processes() * metric[2] / timer.sum():.0f} examples/sec"
 
 
 def _duration(seconds: float) -> str:

@@ -5,6 +5,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from torch import nn
+
+import d2lmini
+from d2lmini import memory
 
 pytestmark = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="only glibc can be told"
@@ -58,14 +63,8 @@ def test_it_can_be_turned_off():
     assert inside >= 8 * BLOCK and kept < BLOCK / 2
 
 
-def test_training_and_evaluating_keep_it(monkeypatch):
+def test_training_and_evaluating_keep_it():
     """One depth inside train_ch6, none after it, and none after an error."""
-    import torch
-    from torch import nn
-
-    import d2lmini
-    from d2lmini import memory
-
     depths = []
     net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     net.register_forward_hook(lambda *_: depths.append(memory._depth))
