@@ -15,34 +15,63 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind tell apart, in a fixed order.
-COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+# Okabe and Ito's colours, which the colour-blind tell apart. The same thing has one
+# colour in all chapters:
+COLORS = [
+    "#0072B2",  # C0: training loss; convolution; VGG-11
+    "#D55E00",  # C1: training accuracy; linear layer; a quarter of the channels
+    "#009E73",  # C2: test accuracy; pooling
+    "#CC79A7",  # C3: AlexNet; number of parameters
+    "#E69F00",  # C4: ReLU; number of operations; what is marked in an image
+    "#56B4E9",  # C5: time; batch normalisation
+]
 FMTS = ("-", "C1--", "C2-.", "C3:")
 
 
 def use_svg_display() -> None:
     """Draw as SVG in notebooks, in the course's style; same data, same bytes.
 
-    Source: d2l 1.0.3, section 2.4, which sets the format alone.
+    Titles become the text that a screen reader reads. Source: d2l 1.0.3, section 2.4,
+    which sets the format alone.
     """
     import matplotlib as mpl
 
     mpl.rcParams.update(
         {
             "axes.prop_cycle": mpl.cycler(color=COLORS),
+            "axes.edgecolor": "#666666",
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.axisbelow": True,
+            "axes.titlesize": "medium",
+            "axes.titleweight": "bold",
+            "figure.facecolor": "white",  # readable in a dark theme too
             "grid.color": "#dddddd",
             "legend.frameon": False,
+            "xtick.color": "#444444",
+            "ytick.color": "#444444",
             "svg.hashsalt": "d2lmini",  # else the ids inside an SVG are random
         }
     )
     if in_notebook():
+        from IPython import get_ipython
+        from matplotlib.figure import Figure
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-        set_matplotlib_formats("svg", metadata={"Date": None})
+        set_matplotlib_formats("svg")
+        formatters = get_ipython().display_formatter.formatters
+        formatters["image/svg+xml"].for_type(Figure, _svg)
+
+
+def _svg(fig: Figure) -> str:
+    """fig as SVG, without today's date, and with a title of its own."""
+    from IPython.core.pylabtools import print_figure
+
+    titles = [ax.get_title().replace("\n", " ") for ax in fig.axes]
+    title = "; ".join(title for title in titles if title)
+    return print_figure(fig, "svg", metadata={"Date": None, "Title": title})
 
 
 def in_notebook() -> bool:
@@ -190,5 +219,5 @@ def show_images(
             img = img.detach().cpu().numpy()
         ax.imshow(img, cmap="gray")
         if titles is not None:
-            ax.set_title(titles[i], fontsize="medium")
+            ax.set_title(titles[i], fontweight="normal")
     return axes

@@ -143,7 +143,15 @@ class History:
         for values, fmt in zip(zip(*self.points(), strict=True), marks, strict=False):
             axes.plot(range(1, len(self) + 1), values, fmt, markersize=3)
         set_axes(axes, "epoch", None, None, None, "linear", "linear", LEGEND)
+        axes.set_title(self.title())
         return fig
+
+    def title(self) -> str:
+        """What the curves have led to, for the figures that show them."""
+        if not len(self):
+            return ""
+        epochs = "1 epoch" if len(self) == 1 else f"{len(self)} epochs"
+        return f"Test accuracy {self.test_acc[-1]:.3f} after {epochs}"
 
     def points(self) -> list[tuple[float, float, float]]:
         """(train loss, train acc, test acc) of each epoch."""
@@ -289,8 +297,9 @@ class _Curves:
     """
 
     def __init__(self, history: History, num_epochs: int, num_batches: int):
-        self.num_epochs, self.num_batches = num_epochs, num_batches
-        self.first_epoch, self.timer = len(history), Timer()
+        self.history, self.num_epochs = history, num_epochs
+        self.num_batches, self.timer = num_batches, Timer()
+        self.first_epoch = len(history)
         xlim = [0, max(num_epochs, len(history))]
         self.animator = Animator("epoch", xlim=xlim, legend=LEGEND, figsize=FIGSIZE)
         for epoch, point in enumerate(history.points()):
@@ -332,7 +341,7 @@ class _Curves:
 
     def finish(self, title: str) -> None:
         self.bar.close()
-        self.draw(title)
+        self.draw(title or self.history.title())
 
 
 def _speed(metric: Accumulator, timer: Timer) -> str:

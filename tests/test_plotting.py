@@ -355,7 +355,7 @@ for x, y in zip({X}, {Y}):
     time.sleep(pause)
 """
 IMPORT = "import time, warnings, d2lmini"
-FIGURE = "fig = plt.figure()\nax = plt.plot([1, 2])"
+FIGURE = "fig = plt.figure()\nax = plt.plot([1, 2])\nplt.title('up\\nand away');"
 CELLS = {
     "first figure": f"""
 {IMPORT}
@@ -423,6 +423,13 @@ def points_of(svg):
 def test_use_svg_display_raises_no_warning(in_kernels):
     (figure,) = in_kernels.outputs["first figure"]
     assert svg_of(figure).startswith("<?xml")
+
+
+def test_a_figure_can_be_read_by_ear_and_in_a_dark_theme(in_kernels):
+    svg = svg_of(in_kernels.outputs["first figure"][0])
+    assert "<title>up and away</title>" in svg
+    first_patch = re.search(r'<g id="patch_1">(.*?)</g>', svg, re.S)[1]
+    assert "fill: #ffffff" in first_patch
 
 
 def test_text_around_the_curve_is_kept(in_kernels):

@@ -639,14 +639,15 @@ def test_the_figure_tells_how_far_the_training_is(loaders, monkeypatch):
     monkeypatch.setattr(
         d2lmini.Animator, "set_title", lambda _, text: titles.append(text)
     )
-    d2lmini.train_ch6(softmax_net(), *loaders, 2, 0.1, "cpu")
+    history = d2lmini.train_ch6(softmax_net(), *loaders, 2, 0.1, "cpu")
     *during, last = titles
     assert len(during) == 10  # 2 epochs of 5 batches
     for k, title in enumerate(during):
         epoch = "1/2" if k < 5 else "2/2"
         assert re.fullmatch(rf"epoch {epoch}, \d+ examples/sec, \d+ s left", title)
     assert during[-1].endswith(" 0 s left")
-    assert last == ""
+    assert last == f"Test accuracy {history.test_acc[1]:.3f} after 2 epochs"
+    assert history.plot().axes[0].get_title() == last
 
 
 @pytest.mark.filterwarnings("error")
