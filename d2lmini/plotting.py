@@ -48,6 +48,8 @@ def use_svg_display() -> None:
             "axes.titlesize": "medium",
             "axes.titleweight": "bold",
             "figure.facecolor": "white",  # readable in a dark theme too
+            "figure.titlesize": "medium",
+            "figure.titleweight": "bold",
             "grid.color": "#dddddd",
             "legend.frameon": False,
             "xtick.color": "#444444",
@@ -69,8 +71,8 @@ def _svg(fig: Figure) -> str:
     """fig as SVG, without today's date, and with a title of its own."""
     from IPython.core.pylabtools import print_figure
 
-    titles = [ax.get_title().replace("\n", " ") for ax in fig.axes]
-    title = "; ".join(title for title in titles if title)
+    titles = [fig.get_suptitle(), *(ax.get_title() for ax in fig.axes)]
+    title = "; ".join(filter(None, titles)).replace("\n", " ")
     return print_figure(fig, "svg", metadata={"Date": None, "Title": title})
 
 
