@@ -30,7 +30,8 @@ class Bare:
 
 def refuse(event, arguments):
     if event in ("subprocess.Popen", "os.system", "os.exec", "socket.connect"):
-        print("refused:", event)
+        print("refused:", event, flush=True)
+        raise PermissionError(event)
 
 sys.meta_path.insert(0, Bare)
 sys.addaudithook(refuse)
