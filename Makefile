@@ -4,6 +4,7 @@
 # make notebooks  run every chapter and solution anew and keep the outputs
 # make exercises  make the exercises from the solutions (answers in them are lost), and
 #                 enter their points in the gradebook
+# make html       make the chapters a site in site/, to be read without Jupyter
 # make bench      measure d2lmini beside d2l 1.0.3
 # make oldest     all tests with the oldest versions that are allowed (in .venv-oldest)
 # Each command makes its environment first, where it is missing or out of date.
@@ -22,7 +23,7 @@ ifeq ($(shell uname -s)$(DISPLAY)$(WAYLAND_DISPLAY),Linux)  # no screen
 LAB_OPTIONS += --no-browser
 endif
 
-.PHONY: lab test test-slow notebooks exercises bench oldest
+.PHONY: lab test test-slow notebooks exercises html bench oldest
 
 lab: $(VENV)/reader
 	$(BIN)/jupyter lab $(LAB_OPTIONS)
@@ -45,13 +46,16 @@ exercises: export PATH := $(abspath $(BIN)):$(PATH)
 exercises: $(VENV)/tester
 	cd notebooks && nbgrader generate_assignment '*' --force
 
+html: $(VENV)/writer
+	$(BIN)/python notebooks/pages.py site
+
 bench: $(VENV)/d2l
 	$(BIN)/python benchmarks/bench.py
 
 # Every lower bound becomes the only version allowed.
 oldest:
 	mkdir -p .venv-oldest
-	grep -hoE '[a-z-]+>=[0-9.]+' requirements.txt pyproject.toml | sed 's/>=/==/' \
+	grep -hoE '[a-z0-9-]+>=[0-9.]+' requirements.txt pyproject.toml | sed 's/>=/==/' \
 		> .venv-oldest/constraints.txt
 	PIP_CONSTRAINT=$(CURDIR)/.venv-oldest/constraints.txt \
 		$(MAKE) test VENV=.venv-oldest
@@ -59,6 +63,10 @@ oldest:
 $(VENV)/reader: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -r requirements.txt
+	touch $@
+
+$(VENV)/writer: $(VENV)/reader
+	$(BIN)/python -m pip install -e '.[html]'
 	touch $@
 
 # d2l pins old versions of its requirements, so it comes without them.

@@ -1,0 +1,80 @@
+"""Opening the course without `make lab`: a bare Jupyter, a dev container."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+FIRST_LINES = """\
+try:
+    import d2lmini as d2l
+except ModuleNotFoundError as error:
+    error.msg += ": run %pip install .. in a new cell, then this cell again"
+    raise
+
+"""
+# No d2lmini, and no way to start a program or to reach a server.
+BARE_JUPYTER = """
+import sys
+
+class Bare:
+    def find_spec(name, path, target=None):
+        if name == "d2lmini":
+            raise ModuleNotFoundError("No module named 'd2lmini'", name=name)
+
+def refuse(event, arguments):
+    if event in ("subprocess.Popen", "os.system", "os.exec", "socket.connect"):
+        print("refused:", event, flush=True)
+        raise PermissionError(event)
+
+sys.meta_path.insert(0, Bare)
+sys.addaudithook(refuse)
+exec(sys.stdin.read())
+"""
+
+
+def first_code(path):
+    cells = nbformat.read(path, as_version=4).cells
+    return next(cell.source for cell in cells if cell.cell_type == "code")
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+class TestFirstCell:
+    def test_begins_alike_in_every_chapter(self, path):
+        assert first_code(path).startswith(FIRST_LINES)
+
+    def test_says_what_to_run_and_runs_nothing_itself(self, path):
+        """The line is right there: a chapter's parent folder is the package."""
+        run = subprocess.run(
+            [sys.executable, "-c", BARE_JUPYTER],
+            input=first_code(path),
+            cwd=path.parent,
+            capture_output=True,
+            text=True,
+        )
+        assert run.stdout == ""
+        assert run.stderr.splitlines()[-1] == (
+            "ModuleNotFoundError: No module named 'd2lmini': "
+            "run %pip install .. in a new cell, then this cell again"
+        )
+        package = (path.parent / ".." / "pyproject.toml").read_text(encoding="utf-8")
+        assert 'name = "d2lmini"' in package
+
+
+def test_dev_container_makes_the_environment_and_opens_a_chapter():
+    text = (ROOT / ".devcontainer/devcontainer.json").read_text(encoding="utf-8")
+    settings = json.loads(re.sub("^//.*$", "", text, flags=re.M))
+    make, target = settings["postCreateCommand"].split()
+    command = [make, "--dry-run", "--always-make", target]
+    plan = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "pip install -r requirements.txt" in plan.stdout
+    interpreter = settings["customizations"]["vscode"]["settings"].popitem()[1]
+    assert interpreter == "${containerWorkspaceFolder}/.venv/bin/python"
+    (opened,) = settings["customizations"]["codespaces"]["openFiles"]
+    assert ROOT / opened == CHAPTERS[0]
