@@ -101,6 +101,8 @@ def build(folder: Path) -> None:
 
 if __name__ == "__main__":
     site = Path(sys.argv[1]).resolve()
+    if site.exists() and not (site / "01_vgg_blocks.html").exists():
+        sys.exit(f"{site} holds something else than these pages: give a new folder")
     with tempfile.TemporaryDirectory(dir=site.parent) as aside:
         build(Path(aside, "site"))  # when this fails, the old site stays
         shutil.rmtree(site, ignore_errors=True)

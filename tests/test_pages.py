@@ -23,12 +23,8 @@ class Page(HTMLParser):
 
     def __init__(self, path):
         super().__init__()
-        self.path, self.tags, self.text, self.html = (
-            path,
-            [],
-            "",
-            path.read_text("utf-8"),
-        )
+        self.tags, self.text = [], ""
+        self.html = path.read_text("utf-8")
         self.feed(self.html)
 
     def handle_starttag(self, tag, attrs):
@@ -131,11 +127,19 @@ def test_every_figure_is_there_and_is_told_in_words(path, site, pages):
         assert image["alt"] == (title or "figure")
 
 
+def test_a_folder_of_the_readers_own_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    command = [sys.executable, NOTEBOOKS / "pages.py", tmp_path]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 1 and "give a new folder" in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
 def test_a_failed_build_leaves_the_old_site(tmp_path):
     notebooks, site = tmp_path / "notebooks", tmp_path / "site"
     notebooks.mkdir()
     site.mkdir()
-    (site / "index.html").write_text("old")
+    (site / "01_vgg_blocks.html").write_text("old")
     for name in ("pages.py", "page.css", "page.html.j2"):
         shutil.copy(NOTEBOOKS / name, notebooks)
     (notebooks / "01_damaged.ipynb").write_text("{")
@@ -144,5 +148,5 @@ def test_a_failed_build_leaves_the_old_site(tmp_path):
     )
     assert run.returncode == 1
     assert "NotJSONError" in run.stderr
-    assert (site / "index.html").read_text() == "old"
+    assert (site / "01_vgg_blocks.html").read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notebooks", "site"]
