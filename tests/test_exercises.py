@@ -49,6 +49,7 @@ WRONG = [
     ("06", "batch-norm", "(0, 2, 3)", "0"),  # a mean per pixel
     ("06", "smooth", "epsilon / num_classes", "epsilon / (num_classes - 1)"),
     ("06", "flip", "X.flip(3)", "X.flip(2)"),  # upside down
+    ("06", "channels-last", "row, 1, row, channels", "row, height * width, width, 1"),
     ("07", "conv-params", " + out_channels", ""),  # biases forgotten
     ("07", "stacks", "(k - 1) // 2", "k // 3"),
     ("07", "wide", "(73_728 / 25) ** 0.5", "64 * 18 / 25"),
@@ -166,7 +167,7 @@ def max_points():
 
 
 def test_right_answers_get_every_point(graded):
-    assert len(max_points()) == 35
+    assert len(max_points()) == 36
     assert points(graded, "right") == {k: (p, p) for k, p in max_points().items()}
 
 
