@@ -1,6 +1,7 @@
 # make lab        JupyterLab on the chapters
 # make test       all tests but the slow ones
 # make test-slow  the slow ones
+# make browser-test  run all notebooks in JupyterLab in Chromium
 # make notebooks  run every chapter and solution anew and keep the outputs
 # make exercises  make the exercises from the solutions (answers in them are lost), and
 #                 enter their points in the gradebook
@@ -23,7 +24,7 @@ ifeq ($(shell uname -s)$(DISPLAY)$(WAYLAND_DISPLAY),Linux)  # no screen
 LAB_OPTIONS += --no-browser
 endif
 
-.PHONY: lab test test-slow notebooks exercises html bench oldest
+.PHONY: lab test test-slow browser-test notebooks exercises html bench oldest
 
 lab: $(VENV)/reader
 	$(BIN)/jupyter lab $(LAB_OPTIONS)
@@ -31,11 +32,16 @@ lab: $(VENV)/reader
 test: $(VENV)/tester
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pytest tests notebooks -m "not slow" \
+	$(BIN)/pytest tests notebooks -m "not slow and not browser" \
 		--nbval --nbval-sanitize-with=tests/sanitize.cfg
 
 test-slow: $(VENV)/tester
 	$(BIN)/pytest tests -m slow
+
+browser-test: $(VENV)/browser
+	@command -v chromium > /dev/null || \
+		{ echo "make browser-test needs Chromium: apt install chromium"; exit 1; }
+	$(BIN)/pytest tests -m browser
 
 notebooks: $(VENV)/tester
 	$(BIN)/ruff format notebooks
@@ -77,4 +83,8 @@ $(VENV)/d2l: $(VENV)/reader
 
 $(VENV)/tester: $(VENV)/d2l
 	$(BIN)/python -m pip install -e '.[test,classroom]'
+	touch $@
+
+$(VENV)/browser: $(VENV)/tester
+	$(BIN)/python -m pip install -e '.[browser]'
 	touch $@
