@@ -7,8 +7,10 @@ are in it already are not made again.
 
 import json
 import platform
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -17,8 +19,7 @@ import torch
 from d2lmini.checkpoints import replace_file
 from d2lmini.data import usable_processors
 
-CHAPTER = Path(__file__).parents[1] / "06_the_same_accuracy_in_minutes.ipynb"
-RECORD = Path(__file__).with_name("recipe.json")
+HERE = Path(__file__).parent
 SETTINGS = {"sample": False, "batch_size": 256, "peak_lr": 0.3}
 # name, number of seeds, epochs, further arguments of the chapter's train_recipe
 PLAN = [
@@ -31,33 +32,48 @@ PLAN = [
 ]
 
 
-def definitions() -> dict:
-    """What the chapter's tagged cells define, with the settings for all images."""
+def definitions(chapter: str, settings: dict) -> dict:
+    """What the chapter's tagged cells define, with these settings."""
     names = {}
-    for cell in nbformat.read(CHAPTER, as_version=4).cells:
+    for cell in nbformat.read(HERE.parent / f"{chapter}.ipynb", as_version=4).cells:
         if "recipe" in cell.metadata.get("tags", []):
             exec(cell.source, names)
-            names.update(SETTINGS)
+            names.update(settings)
     return names
 
 
-if __name__ == "__main__":
-    train_recipe = definitions()["train_recipe"]
+def record(path: Path, settings: dict, runs: list[tuple[dict, Callable]]) -> None:
+    """Make the runs that are not in path yet, and write each as soon as it is made.
+
+    runs: what tells a run from all others, and the function that makes it.
+    """
+    processors = f"{torch.get_num_threads()} of {usable_processors()} processors"
     about = {
         "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {usable_processors()} processors",
+        "machine": f"{platform.machine()}, {processors}",
         "torch": torch.__version__,
-        **SETTINGS,
+        **settings,
     }
-    record = {"about": about, "runs": []}
-    if RECORD.exists():
-        record = json.loads(RECORD.read_text())
-    done = [run["about"] for run in record["runs"]]
-    for name, num_seeds, num_epochs, arguments in PLAN:
-        for seed in range(num_seeds):
-            this = {"name": name, "epochs": num_epochs, "seed": seed}
-            if this not in done:
-                history = train_recipe(num_epochs, seed, **arguments)
-                history.about = this
-                record["runs"].append(asdict(history))
-                replace_file(RECORD, (json.dumps(record, indent=1) + "\n").encode())
+    kept = {"about": about, "runs": []}
+    if path.exists():
+        kept = json.loads(path.read_text())
+    done = [run["about"] for run in kept["runs"]]
+    for this, train in runs:
+        if this not in done:
+            history = train()
+            history.about = this
+            kept["runs"].append(asdict(history))
+            replace_file(path, (json.dumps(kept, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    train = definitions("06_the_same_accuracy_in_minutes", SETTINGS)["train_recipe"]
+    runs = [
+        (
+            {"name": name, "epochs": epochs, "seed": seed},
+            partial(train, epochs, seed, **arguments),
+        )
+        for name, num_seeds, epochs, arguments in PLAN
+        for seed in range(num_seeds)
+    ]
+    record(HERE / "recipe.json", SETTINGS, runs)
