@@ -41,8 +41,8 @@ def printed(path):
     return [output.text for output in outputs(path) if output.output_type == "stream"]
 
 
-def test_there_are_six_chapters():
-    assert [path.name[:2] for path in CHAPTERS] == [f"0{i}" for i in range(1, 7)]
+def test_there_are_seven_chapters():
+    assert [path.name[:2] for path in CHAPTERS] == [f"0{i}" for i in range(1, 8)]
 
 
 @pytest.mark.parametrize(
