@@ -11,7 +11,7 @@
 # Each command makes its environment first, where it is missing or out of date.
 
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 # The kernels of this environment come before the user's own.
 export JUPYTER_PREFER_ENV_PATH := 1
