@@ -166,17 +166,20 @@ def max_points():
     }
 
 
+@pytest.mark.slow
 def test_right_answers_get_every_point(graded):
     assert len(max_points()) == 36
     assert points(graded, "right") == {k: (p, p) for k, p in max_points().items()}
 
 
+@pytest.mark.slow
 def test_missing_answers_get_no_point_and_a_short_message(graded):
     assert points(graded, "missing") == {k: (0, p) for k, p in max_points().items()}
     for key in max_points():
         assert re.fullmatch(r".+: still to do", message(graded, "missing", *key))
 
 
+@pytest.mark.slow
 def test_wrong_answers_lose_their_points_and_no_others(graded):
     lost = {(CHAPTERS[n], LOST.get(name, f"{name}-check")) for n, name, *_ in WRONG}
     assert len(lost) == len(WRONG)
