@@ -10,14 +10,15 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
-from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
 from jupyter_server.serverapp import list_running_servers
 from PIL import Image
+from test_notebooks import CHAPTERS, ROOT
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
@@ -26,16 +27,11 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt install chromium"),
 ]
 
-ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "notebooks"
-CHAPTERS = sorted(NOTEBOOKS.glob("0*.ipynb"))
 EXERCISES = sorted(NOTEBOOKS.glob("exercises/*/*.ipynb"))
 SCREENSHOTS = ROOT / "tests/screenshots"
 JUPYTER = "application/vnd.jupyter."
-ERROR = (
-    "stderr",
-    "error",
-)  # the ends of the types of an error, by JupyterLab's version
+ERROR = ("stderr", "error")  # ends of the types of an error, by JupyterLab's version
 MINUTES = 8  # that one run of a notebook may take, on a busy machine
 
 # What is seen of each cell: its number and its outputs.
@@ -128,12 +124,10 @@ def lab(tmp_path_factory):
         "IPYTHONDIR": str(folder / "ipython"),
     }
     env.pop("MPLBACKEND", None)
-    venv = ROOT / ".venv"
-    make = ["make", "-f", ROOT / "Makefile", "lab", f"VENV={venv}", "-o"]
+    make = ["make", "-f", ROOT / "Makefile", "lab", f"VENV={sys.prefix}"]
+    make += ["-o", f"{sys.prefix}/reader"]  # it is made already
     with open(folder / "lab.log", "w") as log:
-        process = subprocess.Popen(
-            [*make, venv / "reader"], cwd=folder, env=env, stdout=log, stderr=log
-        )
+        process = subprocess.Popen(make, cwd=folder, env=env, stdout=log, stderr=log)
     while not (servers := list(list_running_servers(folder / "runtime"))):
         assert process.poll() is None, (folder / "lab.log").read_text()
         time.sleep(0.1)

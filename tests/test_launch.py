@@ -5,13 +5,10 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-import nbformat
 import pytest
+from test_notebooks import CHAPTERS, ROOT, code_cells
 
-ROOT = Path(__file__).parents[1]
-CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 FIRST_LINES = """\
 try:
     import d2lmini as d2l
@@ -40,21 +37,16 @@ exec(sys.stdin.read())
 """
 
 
-def first_code(path):
-    cells = nbformat.read(path, as_version=4).cells
-    return next(cell.source for cell in cells if cell.cell_type == "code")
-
-
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 class TestFirstCell:
     def test_begins_alike_in_every_chapter(self, path):
-        assert first_code(path).startswith(FIRST_LINES)
+        assert code_cells(path)[0].source.startswith(FIRST_LINES)
 
     def test_says_what_to_run_and_runs_nothing_itself(self, path):
         """The line is right there: a chapter's parent folder is the package."""
         run = subprocess.run(
             [sys.executable, "-c", BARE_JUPYTER],
-            input=first_code(path),
+            input=code_cells(path)[0].source,
             cwd=path.parent,
             capture_output=True,
             text=True,

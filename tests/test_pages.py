@@ -6,15 +6,13 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
-import nbformat
 import pytest
+from test_notebooks import CHAPTERS, ROOT, outputs, read
 
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-CHAPTERS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+NOTEBOOKS = ROOT / "notebooks"
 EXERCISES = sorted(NOTEBOOKS.glob("exercises/*/*.ipynb"))
 
 
@@ -94,7 +92,7 @@ def test_titles_are_the_notebooks_own(site, pages):
 
 def formulas(path):
     """The formulas in the text of a notebook; a $ may stand in code too."""
-    cells = nbformat.read(path, 4).cells
+    cells = read(path).cells
     text = "\n".join(c.source for c in cells if c.cell_type == "markdown")
     return re.findall(r"(\$\$?)([^$]+)\1", re.sub("`[^`]*`", "", text))
 
@@ -117,8 +115,7 @@ def test_size_formula_of_chapter_1(site, pages):
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_every_figure_is_there_and_is_told_in_words(path, site, pages):
-    outputs = [o for c in nbformat.read(path, 4).cells for o in c.get("outputs", [])]
-    figures = [output.get("data", {}).get("image/svg+xml") for output in outputs]
+    figures = [output.get("data", {}).get("image/svg+xml") for output in outputs(path)]
     images = pages[site / f"{path.stem}.html"].all("img")
     shown = [base64.b64decode(image["src"].partition(",")[2]) for image in images]
     assert [svg.decode() for svg in shown] == [svg for svg in figures if svg]
