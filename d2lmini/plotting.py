@@ -6,6 +6,7 @@ needs neither, and they would make `import d2lmini` a fifth slower.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -127,7 +128,7 @@ class Animator:
             self.axes[0], xlabel, ylabel, xlim, ylim, xscale, yscale, legend
         )
         self.X, self.Y, self.lines, self.fmts = None, None, [], fmts
-        self._handle, self._drawn_at, self._draw_seconds = None, 0.0, 0.0
+        self._handle, self._drawn_at, self._draw_seconds = None, -math.inf, 0.0
 
     def add(self, x, y, draw: bool = True) -> None:
         """Add one point to each curve: y is a number or a sequence, None adds none.
@@ -162,10 +163,10 @@ class Animator:
         self.axes[0].set_title(text, fontsize="medium")
 
     def is_stale(self) -> bool:
-        """Whether it is time for a new drawing: 2 s have passed since the last drawing,
-        or as many more as keep drawing below 2% of the time."""
+        """Whether it is time for a drawing: the first, or the next, after 2 s or as
+        many more as keep drawing below 2% of the time."""
         waited = time.perf_counter() - self._drawn_at
-        return self._handle is not None and waited > max(2, 50 * self._draw_seconds)
+        return in_notebook() and waited > max(2, 50 * self._draw_seconds)
 
     def _add_curves(self, n: int) -> None:
         self.X, self.Y = [[] for _ in range(n)], [[] for _ in range(n)]

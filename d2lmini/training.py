@@ -303,7 +303,7 @@ class _Curves:
         xlim = [0, max(num_epochs, len(history))]
         self.animator = Animator("epoch", xlim=xlim, legend=LEGEND, figsize=FIGSIZE)
         for epoch, point in enumerate(history.points()):
-            self.animator.add(epoch + 1, point)
+            self.animator.add(epoch + 1, point, draw=False)
         self.bar = tqdm(
             total=num_epochs * num_batches,
             initial=len(history) * num_batches,
@@ -322,7 +322,7 @@ class _Curves:
         if first or (i + 1) % every == 0 or i == self.num_batches - 1:
             means = metric[0] / metric[2], metric[1] / metric[2]
             self.animator.add(done, (*means, None), draw=False)
-        if first or self.animator.is_stale():
+        if self.animator.is_stale():
             elapsed = time.perf_counter() - self.timer.tik
             left = elapsed / (done - self.first_epoch) * (self.num_epochs - done)
             self.draw(f"{where}, {_speed(metric, timer)}, {_duration(left)} left")

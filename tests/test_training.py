@@ -650,6 +650,20 @@ def test_the_figure_tells_how_far_the_training_is(loaders, monkeypatch):
     assert history.plot().axes[0].get_title() == last
 
 
+def test_no_drawing_lacks_the_title(loaders, monkeypatch, tmp_path):
+    """Else the figure would grow when it gets one, and move what is below."""
+    titles = []
+    monkeypatch.setattr(d2lmini.Animator, "is_stale", lambda _: True)
+    monkeypatch.setattr(
+        d2lmini.Animator, "draw", lambda self: titles.append(self.axes[0].get_title())
+    )
+    for num_epochs in (1, 2, 2):  # from the start, continued, finished
+        args = softmax_net(), *loaders, num_epochs, 0.1, "cpu"
+        d2lmini.train_ch6(*args, checkpoint=tmp_path / "run.pt")
+    assert len(titles) == 13  # 2 epochs of 5 batches, 3 ends
+    assert all(titles)
+
+
 @pytest.mark.filterwarnings("error")
 def test_25_trainings_open_no_figures(loaders):
     figures = plt.get_fignums()
