@@ -11,7 +11,7 @@ from functools import partial
 from recipe import HERE, definitions, record
 
 CHAPTER = "07_were_the_claims_true"
-SETTINGS = {"sample": False, "batch_size": 128}
+SETTINGS = {"sample": False}
 
 
 def planned(
