@@ -28,7 +28,7 @@ COLORS = [
     "#E69F00",  # C4: ReLU; number of operations; what is marked in an image
     "#56B4E9",  # C5: time; batch normalisation
 ]
-FMTS = ("-", "C1--", "C2-.", "C3:")
+FMTS = ("C0-", "C1--", "C2-.", "C3:", "C4-", "C5--")
 
 
 def use_svg_display() -> None:

@@ -139,6 +139,13 @@ def test_a_format_keeps_its_marker():
         assert animator.axes[0].get_lines()[0].get_marker() == "x"
 
 
+def test_six_curves_look_different():
+    animator = d2lmini.Animator()
+    animator.add(1, range(6))
+    lines = animator.axes[0].get_lines()
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 6
+
+
 @pytest.mark.parametrize("xscale", ["linear", "log"])
 @pytest.mark.parametrize("yscale", ["linear", "log"])
 def test_limits_take_in_every_point(xscale, yscale):
