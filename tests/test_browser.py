@@ -132,6 +132,7 @@ def page(lab):
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=options)
         page = browser.new_page()
+        page.set_default_timeout(90_000)  # milliseconds; kernels start slowly at times
         page.goto(f"{lab['url']}lab?token={lab['token']}")
         yield page
         browser.close()
@@ -318,7 +319,7 @@ def test_interrupting_a_training_leaves_figure_and_kernel(page, lab):
     after = notebook.code[notebook.code.index(i) + 1]
     training = page.locator(".jp-Notebook .jp-Cell").nth(i)
     notebook.menu("Run", "Run All Cells")
-    training.locator("img").wait_for(state="attached", timeout=60_000)
+    training.locator("img").wait_for(state="attached")
     page.get_by_title("Interrupt the kernel").click()
     notebook.wait()
     seen = notebook.seen()
