@@ -67,6 +67,9 @@ def gather(value: Any) -> list:
         return [value]
     values = [None] * num_processes()
     distributed.all_gather_object(values, value)
+    # With torch 2.6, a group that is destroyed while gloo's thread still drops the
+    # gathered tensors waits for that thread for ever; the barrier gives it time.
+    distributed.barrier()
     return values
 
 

@@ -155,8 +155,9 @@ def test_make_lab_offers_this_environments_kernel(tmp_path):
     real = Path(sys.executable).with_name("jupyter")
     jupyter.write_text(f"#!/bin/sh\necho $* >&2\nexec {real} kernelspec list --json\n")
     jupyter.chmod(0o755)
+    make = ["make", "--silent", "--no-print-directory", f"BIN={tmp_path}"]
     done = subprocess.run(
-        ["make", "--silent", "--old-file=.venv/reader", "lab", f"BIN={tmp_path}"],
+        [*make, "--old-file=.venv/reader", "lab"],
         env=os.environ | {"JUPYTER_DATA_DIR": str(tmp_path)} | prefers_the_users,
         cwd=REPOSITORY,
         capture_output=True,

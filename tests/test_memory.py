@@ -54,8 +54,9 @@ def run(nested=False, **environment):
 @pytest.mark.parametrize("nested", [False, True])
 def test_freed_memory_is_kept_in_the_body_alone(nested):
     inside, kept, left, outside = run(nested)
-    assert BLOCK <= inside < 4 * BLOCK  # once or twice, instead of eight times
-    assert kept >= BLOCK
+    # once or twice, instead of eight times; a part may fit into gaps of the heap
+    assert BLOCK / 2 < inside < 4 * BLOCK
+    assert kept > BLOCK / 2
     assert left < BLOCK / 2
     assert outside >= 3 * 4 * BLOCK  # new pages each time, as without us
 
