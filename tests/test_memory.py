@@ -15,9 +15,9 @@ pytestmark = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="only glibc can be told"
 )
 
-# Page faults of a block of 64 MiB taken, written and freed eight times, and what the
-# process then holds, in pages: within the body; then what it holds after the body, and
-# the faults of a block too large for any gap that the body may have left in the heap.
+# In the body, a block of 64 MiB is taken, written and freed twenty times. The page faults
+# of the last ten times, and what the process then holds, in pages; then what it holds
+# after the body, and the faults of three blocks too large for any gap left in the heap.
 SCRIPT = """
 import contextlib, resource
 import torch
@@ -34,7 +34,8 @@ def held():
 
 before = held()
 with keep_freed_memory(), keep_freed_memory() if nested else contextlib.nullcontext():
-    print(faults(64, 8), held() - before)
+    faults(64, 10)  # the heap grows until an aligned block fits into what was freed
+    print(faults(64, 10), held() - before)
 print(held() - before, faults(256, 3))
 """
 BLOCK = 64 * 2**20 // 4096  # pages
@@ -54,16 +55,14 @@ def run(nested=False, **environment):
 @pytest.mark.parametrize("nested", [False, True])
 def test_freed_memory_is_kept_in_the_body_alone(nested):
     inside, kept, left, outside = run(nested)
-    # once or twice, instead of eight times; a part may fit into gaps of the heap
-    assert BLOCK / 2 < inside < 4 * BLOCK
-    assert kept > BLOCK / 2
+    assert inside < BLOCK / 2 < kept
     assert left < BLOCK / 2
     assert outside >= 3 * 4 * BLOCK  # new pages each time, as without us
 
 
 def test_it_can_be_turned_off():
     inside, kept, _, _ = run(D2LMINI_KEEP_MEMORY="0")
-    assert inside >= 8 * BLOCK and kept < BLOCK / 2
+    assert inside >= 10 * BLOCK and kept < BLOCK / 2
 
 
 def test_training_and_evaluating_keep_it():
