@@ -15,9 +15,9 @@ pytestmark = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="only glibc can be told"
 )
 
-# In the body, a block of 64 MiB is taken, written and freed twenty times. The page faults
-# of the last ten times, and what the process then holds, in pages; then what it holds
-# after the body, and the faults of three blocks too large for any gap left in the heap.
+# In the body, a block of 64 MiB is taken, written and freed twenty times. Prints the
+# page faults of the last ten times, and what the process then holds, in pages; then
+# what it holds after the body, and the faults of blocks too large for the heap's gaps.
 SCRIPT = """
 import contextlib, resource
 import torch
