@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from jupyter_server.serverapp import list_running_servers
 from PIL import Image
-from test_notebooks import CHAPTERS, ROOT, read
+from test_notebooks import CHAPTERS, EXERCISES, ROOT, read
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
@@ -29,7 +29,6 @@ pytestmark = [
 ]
 
 NOTEBOOKS = ROOT / "notebooks"
-EXERCISES = sorted(NOTEBOOKS.glob("exercises/*/*.ipynb"))
 SCREENSHOTS = ROOT / "tests/screenshots"
 STDOUT = "application/vnd.jupyter.stdout"
 ERRORS = ("stderr", "error")  # how their types end; from JupyterLab 4.6 on the first

@@ -20,6 +20,7 @@ import d2lmini
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+EXERCISES = sorted((ROOT / "notebooks").glob("exercises/*/*.ipynb"))
 SOLUTIONS = sorted((ROOT / "notebooks").glob("solutions/*/*.ipynb"))
 SANITIZE = ROOT / "tests" / "sanitize.cfg"
 TAGS = {"raises-exception", "recipe"}  # misspelt ones would do nothing

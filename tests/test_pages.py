@@ -10,10 +10,9 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pytest
-from test_notebooks import CHAPTERS, ROOT, outputs, read
+from test_notebooks import CHAPTERS, EXERCISES, ROOT, outputs, read
 
 NOTEBOOKS = ROOT / "notebooks"
-EXERCISES = sorted(NOTEBOOKS.glob("exercises/*/*.ipynb"))
 
 
 class Page(HTMLParser):

@@ -7,7 +7,7 @@ are in it already are not made again.
 
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import date
 from functools import partial
@@ -42,10 +42,12 @@ def definitions(chapter: str, settings: dict) -> dict:
     return names
 
 
-def record(path: Path, settings: dict, runs: list[tuple[dict, Callable]]) -> None:
+def record(
+    path: Path, settings: dict, runs: Iterable[tuple[str, int, int, Callable]]
+) -> None:
     """Make the runs that are not in path yet, and write each as soon as it is made.
 
-    runs: what tells a run from all others, and the function that makes it.
+    runs: name, number of epochs, seed, and the function of these two that trains.
     """
     processors = f"{torch.get_num_threads()} of {usable_processors()} processors"
     about = {
@@ -58,9 +60,10 @@ def record(path: Path, settings: dict, runs: list[tuple[dict, Callable]]) -> Non
     if path.exists():
         kept = json.loads(path.read_text())
     done = [run["about"] for run in kept["runs"]]
-    for this, train in runs:
+    for name, epochs, seed, train in runs:
+        this = {"name": name, "epochs": epochs, "seed": seed}
         if this not in done:
-            history = train()
+            history = train(epochs, seed)
             history.about = this
             kept["runs"].append(asdict(history))
             replace_file(path, (json.dumps(kept, indent=1) + "\n").encode())
@@ -69,10 +72,7 @@ def record(path: Path, settings: dict, runs: list[tuple[dict, Callable]]) -> Non
 if __name__ == "__main__":
     train = definitions("06_the_same_accuracy_in_minutes", SETTINGS)["train_recipe"]
     runs = [
-        (
-            {"name": name, "epochs": epochs, "seed": seed},
-            partial(train, epochs, seed, **arguments),
-        )
+        (name, epochs, seed, partial(train, **arguments))
         for name, num_seeds, epochs, arguments in PLAN
         for seed in range(num_seeds)
     ]
