@@ -64,8 +64,9 @@ WATCH = """async ([trainings, milliseconds]) => {
                 const {number, texts, pictures} = look(cell);
                 if (number != '[*]:' || !pictures.length && !looks[k]) return;
                 // heights of cells that were never in view are estimates
-                if (looks[k]++ < 8) return next.scrollIntoView({block: 'end'});
-                const below = Math.round(next.getBoundingClientRect().top);
+                const settled = looks[k]++ >= 8;
+                if (!settled) next.scrollIntoView({block: 'end'});
+                const below = settled && Math.round(next.getBoundingClientRect().top);
                 const moment = JSON.stringify({texts, pictures, below});
                 if (moment != moments[k].at(-1)) moments[k].push(moment);
             });
@@ -243,23 +244,19 @@ def test_every_cell_runs(chapter):
     chapter.assert_as_committed(first=1)
 
 
-def test_no_picture_is_empty(chapter):
-    """An empty plot has no colour, and no more ink than its axes and labels."""
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_pictures_are_neither_empty_nor_unreadable(chapter, theme):
+    """They are dark on a paper of their own. An empty plot has no colour, and no more
+    ink than its axes and labels."""
+    chapter.menu("Settings", "Theme", f"JupyterLab {theme}")
+    body = chapter.page.locator(f"body[data-jp-theme-name$={theme}]")
+    body.wait_for(state="attached")
     for number, pixels in enumerate(chapter.pictures()):
         ink = (abs(pixels - background(pixels)).max(axis=2) > 40).mean()
         color = (np.ptp(pixels, axis=2) > 40).mean()
         assert color > 0.001 or ink > 0.1, f"picture {number} is empty"
-
-
-def test_pictures_are_readable_in_both_themes(chapter):
-    """Dark on a paper of their own."""
-    for theme in ("Dark", "Light"):
-        chapter.menu("Settings", "Theme", f"JupyterLab {theme}")
-        body = chapter.page.locator(f"body[data-jp-theme-name$={theme}]")
-        body.wait_for(state="attached")
-        for pixels in chapter.pictures():
-            paper = luminance(background(pixels)) + 0.05
-            assert paper / (luminance(pixels).min() + 0.05) > 7, theme
+        paper = luminance(background(pixels)) + 0.05
+        assert paper / (luminance(pixels).min() + 0.05) > 7, f"picture {number}"
 
 
 @pytest.mark.parametrize("width, keys", [(1366, ""), (1920, ""), (1024, "Control+b")])
@@ -281,15 +278,19 @@ def test_a_training_is_one_figure_that_grows(chapter):
     """Nothing printed is lost, and the page stays where it is."""
     if not chapter.trainings:
         pytest.skip("nothing is trained")
-    for moments in chapter.moments:
-        for moment in moments:
+    looks, ends = [], chapter.seen()
+    for i, moments in zip(chapter.trainings, chapter.moments, strict=True):
+        for moment in [*moments, ends[i]]:
             assert "training on" in moment["texts"][0]
             assert len(moment["pictures"]) == 1
         # until it prints its result, which is below the figure
-        live = [m["below"] for m in moments if m["texts"] == moments[0]["texts"]]
-        assert not live or np.ptp(live) <= 1
-    looks = [{m["pictures"][0] for m in moments} for moments in chapter.moments]
-    assert max(map(len, looks)) >= 3
+        live = [m for m in moments if m["texts"] == moments[0]["texts"]]
+        places = [m["below"] for m in live if m["below"] is not False]
+        assert not places or np.ptp(places) <= 1
+        looks.append({m["pictures"][0] for m in [*moments, ends[i]]})
+    # of the minute in chapter 5 some between; a short one may end before its second
+    least = 3 if "training" in chapter.path else 2
+    assert max(map(len, looks)) >= least
 
 
 def test_saved_and_opened_again(chapter):
