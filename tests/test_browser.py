@@ -34,7 +34,7 @@ STDOUT = "application/vnd.jupyter.stdout"
 ERRORS = ("stderr", "error")  # how their types end; from JupyterLab 4.6 on the first
 # Of the forms that an output has, JupyterLab shows the first of these.
 SHOWN = ["text/html", "text/markdown", "text/latex", "image/svg+xml", "text/plain"]
-MINUTES = 5  # that a run of a notebook may take, on a busy machine
+MINUTES = 15  # that a run of a notebook may take, on a busy machine
 
 # For the page: its cells, what is seen of one,
 CELLS = "[...document.querySelectorAll('.jp-Notebook .jp-Cell')]"
