@@ -80,6 +80,7 @@ def test_two_processes_give_the_curve_of_one(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="torchrun needs Linux or macOS")
+@pytest.mark.slow
 def test_two_processes_go_on_where_they_were_stopped(tmp_path):
     """Each with its own random numbers for dropout: bit for bit."""
     whole, weights, _ = run(tmp_path / "whole", processes=2, dropout=0.5)
