@@ -2,25 +2,21 @@
 
 import argparse
 import importlib.metadata
+import logging
 import os
-import platform
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 
 import torch
-import torchvision
 from packaging.requirements import Requirement
 
-from d2lmini.data import (
-    find_fashion_mnist,
-    load_data_fashion_mnist,
-    usable_processors,
-)
+from d2lmini.data import load_data_fashion_mnist
+from d2lmini.engine.fashion_mnist import find_fashion_mnist
+from d2lmini.engine.machine import facts
+from d2lmini.engine.parallel import num_processes, process_group, rank, split
 from d2lmini.models import VGG11, VGG13, VGG16, VGG19, shrink, vgg
-from d2lmini.parallel import num_processes, process_group, rank, split
 from d2lmini.training import train_ch6, try_gpu
 
 DEPTHS = {11: VGG11, 13: VGG13, 16: VGG16, 19: VGG19}
@@ -94,9 +90,11 @@ def data(options: Namespace) -> int:
 
 def train(options: Namespace) -> int:
     """Train VGG as chapter 5 does; 130 (as a shell says it) when interrupted."""
-    if options.history and not options.history.parent.is_dir():
-        raise ValueError(f"--history: there is no folder {options.history.parent}")
+    check_history_path(options.history, options.checkpoint)
+    sys.stdout.reconfigure(line_buffering=True)  # a log is read while it is written
     with process_group(try_gpu()) as device:
+        if rank() == 0 and not sys.stderr.isatty():  # no progress line: one per epoch
+            logging.basicConfig(stream=sys.stdout, level="INFO", format="%(message)s")
         # every process drops out other units; it is process 0's weights that all get
         torch.manual_seed(options.seed + rank())
         loaders = load_data_fashion_mnist(
@@ -112,6 +110,8 @@ def train(options: Namespace) -> int:
             checkpoint=options.checkpoint,
         )
         if options.history and rank() == 0 and len(history):
+            # a checkpoint may hold more epochs than were asked for
+            options.num_epochs = max(options.num_epochs, len(history))
             history.about = about(options, device)
             history.save(options.history)
         if len(history) < options.num_epochs:
@@ -121,18 +121,23 @@ def train(options: Namespace) -> int:
     return 0
 
 
+def check_history_path(history: Path | None, checkpoint: str | None) -> None:
+    """Now, not after hours, when the results have nowhere to go."""
+    if history is None:
+        return
+    if not history.parent.is_dir():
+        raise ValueError(f"--history: there is no folder {history.parent}")
+    if history.exists() and not history.is_file():
+        raise ValueError(f"--history: {history} is not a file; give another name")
+    if checkpoint and history.resolve() == Path(checkpoint).resolve():
+        raise ValueError("--history and --checkpoint must be two files")
+
+
 def about(options: Namespace, device: torch.device) -> dict:
     """Where, with what and how a training was run, for its record."""
     places = ("command", "root", "checkpoint", "history")
-    return {
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {usable_processors()} processors, {device}",
-        "processes": num_processes(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "settings": {k: v for k, v in vars(options).items() if k not in places},
-    }
+    settings = {k: v for k, v in vars(options).items() if k not in places}
+    return {**facts(device), "processes": num_processes(), "settings": settings}
 
 
 def parse(arguments: list[str] | None) -> Namespace:

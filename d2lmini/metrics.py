@@ -5,6 +5,13 @@ from itertools import accumulate
 
 from torch import Tensor
 
+from d2lmini.engine.checks import (
+    check_number_of_values,
+    check_predictions,
+    check_timed,
+    check_whole,
+)
+
 
 def accuracy(y_hat: Tensor, y: Tensor) -> float:
     """Number of correct predictions, as a float (not a share: divide by len(y)).
@@ -15,30 +22,20 @@ def accuracy(y_hat: Tensor, y: Tensor) -> float:
     """
     if y_hat.dim() > 1 and y_hat.shape[1] > 1:
         y_hat = y_hat.argmax(dim=1)
-    if y_hat.shape != y.shape:  # broadcasting would compare every row with every label
-        raise ValueError(
-            f"accuracy got predictions of shape {tuple(y_hat.shape)} for labels of "
-            f"shape {tuple(y.shape)}: one prediction per label is needed"
-        )
-    return float((y_hat.type(y.dtype) == y).sum())
+    check_predictions(y_hat, y)
+    return float((y_hat == y).sum())
 
 
 class Accumulator:
     """Running sums over n variables. Source: d2l 1.0.3, `Accumulator`."""
 
     def __init__(self, n: int):
-        if n < 1:
-            raise ValueError(f"Accumulator needs at least 1 variable, got n={n}")
-        self.data = [0.0] * n
+        self.data = [0.0] * check_whole("Accumulator's n", n)
 
     def add(self, *args: float | Tensor) -> None:
         """Add one number (or tensor of one element) to each of the n sums."""
-        if len(args) != len(self.data):
-            raise ValueError(
-                f"Accumulator({len(self.data)}).add takes {len(self.data)} "
-                f"values, got {len(args)}"
-            )
-        # detach: a sum must not keep the graph behind a loss alive
+        check_number_of_values(args, self.data)
+        # detach: float() of a loss that still requires grad would warn
         args = [b.detach() if isinstance(b, Tensor) else b for b in args]
         self.data = [a + float(b) for a, b in zip(self.data, args, strict=True)]
 
@@ -67,11 +64,8 @@ class Timer:
         return self.times[-1]
 
     def avg(self) -> float:
-        """Mean length of the intervals."""
-        if not self.times:
-            raise ValueError(
-                "Timer.avg: no interval yet; call start() and stop() first"
-            )
+        """Mean length of the intervals. Raises ValueError without an interval."""
+        check_timed(self.times)
         return self.sum() / len(self.times)
 
     def sum(self) -> float:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from d2lmini.engine.checks import check_image_size, check_ratio
+
 # An architecture is a pair (num_convs, out_channels) for each block.
 ConvArch = Sequence[tuple[int, int]]
 
@@ -25,7 +27,7 @@ def vgg_block(num_convs: int, in_channels: int, out_channels: int) -> nn.Sequent
     layers = []
     for _ in range(num_convs):
         layers.append(nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1))
-        layers.append(nn.ReLU(inplace=True))  # overwrites its input: saves memory
+        layers.append(nn.ReLU())
         in_channels = out_channels
     layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
     return nn.Sequential(*layers)
@@ -49,13 +51,8 @@ def vgg(
         blocks.append(vgg_block(num_convs, channels, out_channels))
         channels = out_channels
 
+    check_image_size(image_size, len(blocks))
     side = image_size // 2 ** len(blocks)  # every block halves height and width
-    if side < 1:
-        raise ValueError(
-            f"images of {image_size}x{image_size} are too small for {len(blocks)} "
-            f"poolings: the smallest side that works is {2 ** len(blocks)}; "
-            f"load larger ones with load_data_fashion_mnist(..., resize=64)"
-        )
     head, features = [], channels * side * side
     for units in hidden:
         head += [nn.Linear(features, units), nn.ReLU(), nn.Dropout(0.5)]
@@ -68,12 +65,5 @@ def shrink(conv_arch: ConvArch, ratio: int) -> ConvArch:
 
     Raises ValueError for a ratio below 1 and for one that leaves a layer no channel.
     """
-    if ratio < 1:
-        raise ValueError(f"shrink divides by a ratio of 1 or more, got {ratio}")
-    for _, channels in conv_arch:
-        if channels // ratio < 1:
-            raise ValueError(
-                f"ratio {ratio} would leave 0 of the {channels} channels of a layer: "
-                f"the largest ratio that works is {min(c for _, c in conv_arch)}"
-            )
+    check_ratio(ratio, [channels for _, channels in conv_arch])
     return tuple((num_convs, channels // ratio) for num_convs, channels in conv_arch)

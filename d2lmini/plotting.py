@@ -1,89 +1,47 @@
-"""Pictures: use_svg_display, set_axes, Animator, show_images.
-
-matplotlib and IPython are imported inside the functions: a training without pictures
-needs neither, and they would make `import d2lmini` a fifth slower.
-"""
+"""Pictures: use_svg_display, set_axes, Animator, show_images."""
 
 from __future__ import annotations
 
-import math
-import sys
-import time
 from collections.abc import Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING
 
+from d2lmini.engine.checks import check_formats, check_points, check_titles
+from d2lmini.engine.figures import (
+    as_numbers,
+    new_figure,
+    new_grid,
+    set_points,
+    show,
+    show_figures_as_svg,
+)
+from d2lmini.engine.style import STYLE, course_style
+
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind tell apart. The same thing has one
-# colour in all chapters:
-COLORS = [
-    "#0072B2",  # C0: training loss; convolution; VGG-11
-    "#D55E00",  # C1: training accuracy; linear layer; a quarter of the channels
-    "#009E73",  # C2: test accuracy; pooling
-    "#CC79A7",  # C3: AlexNet; number of parameters
-    "#E69F00",  # C4: ReLU; number of operations; what is marked in an image
-    "#56B4E9",  # C5: time; batch normalisation
-]
+# The colours are Okabe and Ito's, which the colour-blind tell apart. The same thing has
+# one colour in all chapters:
+#   C0 (blue)      training loss; convolution; VGG-11
+#   C1 (vermilion) training accuracy; linear layer; a quarter of the channels
+#   C2 (green)     test accuracy; pooling
+#   C3 (pink)      AlexNet; number of parameters
+#   C4 (orange)    ReLU; number of operations; what is marked in an image
+#   C5 (sky blue)  time; batch normalisation
 FMTS = ("C0-", "C1--", "C2-.", "C3:", "C4-", "C5--")
 
 
 def use_svg_display() -> None:
-    """Draw as SVG in notebooks, in the course's style; same data, same bytes.
+    """Show figures as SVG in a notebook, and draw all in the course's style.
 
     Titles become the text that a screen reader reads. Source: d2l 1.0.3, section 2.4,
     which sets the format alone.
     """
-    import matplotlib as mpl
+    import matplotlib.pyplot as plt
 
-    mpl.rcParams.update(
-        {
-            "axes.prop_cycle": mpl.cycler(color=COLORS),
-            "axes.edgecolor": "#666666",
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.axisbelow": True,
-            "axes.titlesize": "medium",
-            "axes.titleweight": "bold",
-            "figure.facecolor": "white",  # readable in a dark theme too
-            "figure.titlesize": "medium",
-            "figure.titleweight": "bold",
-            "grid.color": "#dddddd",
-            "legend.frameon": False,
-            "xtick.color": "#444444",
-            "ytick.color": "#444444",
-            "svg.hashsalt": "d2lmini",  # else the ids inside an SVG are random
-        }
-    )
-    if in_notebook():
-        from IPython import get_ipython
-        from matplotlib.figure import Figure
-        from matplotlib_inline.backend_inline import set_matplotlib_formats
-
-        set_matplotlib_formats("svg")
-        formatters = get_ipython().display_formatter.formatters
-        formatters["image/svg+xml"].for_type(Figure, _svg)
-
-
-def _svg(fig: Figure) -> str:
-    """fig as SVG, without today's date, and with a title of its own."""
-    from IPython.core.pylabtools import print_figure
-
-    titles = [fig.get_suptitle(), *(ax.get_title() for ax in fig.axes)]
-    title = "; ".join(filter(None, titles)).replace("\n", " ")
-    return print_figure(fig, "svg", metadata={"Date": None, "Title": title})
-
-
-def in_notebook() -> bool:
-    """Whether a front end with pictures is listening (a plain script has none)."""
-    if "IPython" not in sys.modules:
-        return False
-    from IPython import get_ipython
-
-    return hasattr(get_ipython(), "kernel")
+    plt.style.use(STYLE)
+    show_figures_as_svg()
 
 
 def set_axes(
@@ -118,86 +76,51 @@ class Animator:
         xscale="linear", yscale="linear", fmts=FMTS,
         nrows=1, ncols=1, figsize=(3.5, 2.5),
     ):  # fmt: skip
-        from matplotlib.figure import Figure
-
-        use_svg_display()
-        # Not plt.subplots: pyplot would keep every figure alive.
-        self.fig = Figure(figsize=figsize)
-        self.axes = self.fig.subplots(nrows, ncols, squeeze=False).ravel()
+        check_formats(fmts)
+        self.fig, self.axes = new_figure(nrows, ncols, figsize)
         self.config_axes = lambda: set_axes(
             self.axes[0], xlabel, ylabel, xlim, ylim, xscale, yscale, legend
         )
-        self.X, self.Y, self.lines, self.fmts = None, None, [], fmts
-        self._handle, self._drawn_at, self._draw_seconds = None, -math.inf, 0.0
+        self.X, self.Y, self.fmts, self.lines, self.handle = None, None, fmts, [], None
 
-    def add(self, x, y, draw: bool = True) -> None:
-        """Add one point to each curve: y is a number or a sequence, None adds none.
+    def add(self, x, y) -> None:
+        """Add one point to each curve, and draw: y is a number, or several.
 
-        x is one number for all curves, or a sequence as long as y. draw=False leaves
-        the drawing to a later `draw()`.
+        x is one number for all curves, or as many as y. None adds no point.
         """
-        y = list(y) if _is_sequence(y) else [y]
-        x = list(x) if _is_sequence(x) else [x] * len(y)
+        self.add_points(x, y)
+        self.draw()
+
+    def add_points(self, x, y) -> None:
+        """As `add`, but leave the drawing to a later `draw()`."""
+        y = as_numbers(y)
+        x = as_numbers(x, repeat=len(y))
         if self.X is None:
-            self._add_curves(len(y))
-        if len(x) != len(y) or len(y) > len(self.Y):
-            raise ValueError(
-                f"Animator.add got {len(x)} x and {len(y)} y values for "
-                f"{len(self.Y)} curves"
-            )
+            self.X, self.Y = [[] for _ in y], [[] for _ in y]
+            while self.lines:
+                self.lines.pop().remove()
+            with course_style():
+                for _, fmt in zip(y, cycle(self.fmts)):
+                    self.lines += self.axes[0].plot([], [], fmt)
+                self.config_axes()
+        check_points(x, y, self.Y)
         for i, (a, b) in enumerate(zip(x, y, strict=True)):
             if a is not None and b is not None:
-                self.X[i].append(_number(a))
-                self.Y[i].append(_number(b))
-                self.lines[i].set_data(self.X[i], self.Y[i])
-                # one point alone makes no line, so mark it
-                alone = len(self.X[i]) == 1 and self._markers[i] == "None"
-                self.lines[i].set_marker("o" if alone else self._markers[i])
+                self.X[i].append(a)
+                self.Y[i].append(b)
+                set_points(self.lines[i], self.X[i], self.Y[i])
         self.axes[0].relim()
         self.axes[0].autoscale_view()
-        if draw:
-            self.draw()
-
-    def set_title(self, text: str) -> None:
-        """Write text above the curves, to be seen from the next drawing on."""
-        self.axes[0].set_title(text, fontsize="medium")
-
-    def is_stale(self) -> bool:
-        """Whether it is time for a drawing: the first, or the next, after 2 s or as
-        many more as keep drawing below 2% of the time."""
-        waited = time.perf_counter() - self._drawn_at
-        return in_notebook() and waited > max(2, 50 * self._draw_seconds)
-
-    def _add_curves(self, n: int) -> None:
-        self.X, self.Y = [[] for _ in range(n)], [[] for _ in range(n)]
-        for _, fmt in zip(range(n), cycle(self.fmts)):
-            self.lines += self.axes[0].plot([], [], fmt)
-        self._markers = [line.get_marker() for line in self.lines]
-        self.config_axes()
 
     def draw(self) -> None:
         """Show the figure, once there is a point to see; from then on update it."""
-        if not self.X or not any(self.X) or not in_notebook():
-            return
-        from IPython.display import display
+        if self.X and any(self.X):
+            self.handle = show(self.fig, self.handle)
 
-        began = time.perf_counter()
-        if self._handle is None:
-            self._handle = display(self.fig, display_id=True)
-        else:
-            self._handle.update(self.fig)
-        self._drawn_at = time.perf_counter()
-        self._draw_seconds = self._drawn_at - began
-
-
-def _is_sequence(value) -> bool:
-    """Whether value holds several numbers; a tensor of 0 dimensions does not."""
-    return hasattr(value, "__len__") and getattr(value, "ndim", 1) > 0
-
-
-def _number(value) -> float:
-    """value as a float; a loss is detached first, else torch warns."""
-    return float(value.detach() if hasattr(value, "detach") else value)
+    def set_title(self, text: str) -> None:
+        """Write text above the curves, to be seen from the next drawing on."""
+        with course_style():
+            self.axes[0].set_title(text)
 
 
 def show_images(
@@ -208,19 +131,13 @@ def show_images(
     imgs: tensors, arrays or PIL images of shape (h, w) or (h, w, 3); surplus ones are
     not drawn. titles: one text per image. scale: inches per image. Source: d2l 1.0.3.
     """
-    import matplotlib.pyplot as plt
-
-    if titles is not None and len(titles) < min(len(imgs), num_rows * num_cols):
-        raise ValueError(f"{len(imgs)} images, but {len(titles)} titles")
-    figsize = (num_cols * scale, num_rows * scale)
-    _, axes = plt.subplots(num_rows, num_cols, figsize=figsize, squeeze=False)
-    axes = axes.ravel()
-    for ax in axes:
-        ax.set_axis_off()
-    for i, (ax, img) in enumerate(zip(axes, imgs, strict=False)):
-        if hasattr(img, "detach"):
-            img = img.detach().cpu().numpy()
-        ax.imshow(img, cmap="gray")
-        if titles is not None:
-            ax.set_title(titles[i], fontweight="normal")
+    check_titles(titles, min(len(imgs), num_rows * num_cols))
+    with course_style():
+        axes = new_grid(num_rows, num_cols, (num_cols * scale, num_rows * scale))
+        for i, (ax, img) in enumerate(zip(axes, imgs, strict=False)):
+            if hasattr(img, "detach"):
+                img = img.detach().cpu().numpy()
+            ax.imshow(img, cmap="gray")
+            if titles is not None:
+                ax.set_title(titles[i], fontweight="normal")
     return axes

@@ -8,11 +8,11 @@ official order: 7,000 rows of 784 pixels and the label.
 
 import io
 import lzma
-import os
 
 import numpy as np
 
-from d2lmini.data import FILES, SAMPLE, find_fashion_mnist, read_idx
+from d2lmini.engine.fashion_mnist import FILES, SAMPLE, find_fashion_mnist, read_idx
+from d2lmini.engine.files import write_whole
 
 
 def sample_bytes() -> bytes:
@@ -33,6 +33,4 @@ def sample_bytes() -> bytes:
 
 
 if __name__ == "__main__":
-    aside = SAMPLE.with_suffix(".part")
-    aside.write_bytes(sample_bytes())
-    os.replace(aside, SAMPLE)
+    write_whole(SAMPLE, sample_bytes())

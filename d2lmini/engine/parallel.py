@@ -17,15 +17,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
-from d2lmini.metrics import Accumulator
-
 
 def _connected() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
 def rank() -> int:
-    """Number of this process, from 0; process 0 draws, prints and writes."""
+    """Rank of this process, from 0; the one of rank 0 draws, prints and writes."""
     return distributed.get_rank() if _connected() else 0
 
 
@@ -74,16 +72,6 @@ def gather(value: Any) -> list:
     return values
 
 
-class _NoneTwice(DistributedSampler):
-    """Indices of this process's test images; torch's sampler fills up shares."""
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.rank, len(self.dataset), self.num_replicas))
-
-    def __len__(self) -> int:
-        return len(range(self.rank, len(self.dataset), self.num_replicas))
-
-
 def split(
     train_iter: DataLoader, test_iter: DataLoader, seed: int = 0
 ) -> tuple[DataLoader, DataLoader]:
@@ -99,8 +87,9 @@ def split(
                 f"a batch of {loader.batch_size} cannot be split among {n} processes: "
                 f"use a multiple of {n}"
             )
-        kind = DistributedSampler if loader is train_iter else _NoneTwice
-        sampler = kind(loader.dataset, n, rank(), seed=seed)
+        sampler = range(rank(), len(loader.dataset), n)  # no test image twice
+        if loader is train_iter:
+            sampler = DistributedSampler(loader.dataset, n, rank(), seed=seed)
         loaders.append(
             DataLoader(
                 loader.dataset,
@@ -113,14 +102,11 @@ def split(
     return tuple(loaders)
 
 
-def _is_split(loader) -> bool:
-    return isinstance(getattr(loader, "sampler", None), DistributedSampler)
-
-
-def start_epoch(train_iter: DataLoader, epoch: int) -> None:
-    """Let a split loader shuffle anew; other loaders do so by themselves."""
-    if _is_split(train_iter):
-        train_iter.sampler.set_epoch(epoch)
+def start_epoch(train_iter: Any, epoch: int) -> None:
+    """Let a split loader shuffle again; other loaders do so by themselves."""
+    sampler = getattr(train_iter, "sampler", None)
+    if isinstance(sampler, DistributedSampler):
+        sampler.set_epoch(epoch)
 
 
 def replicate(net: nn.Module) -> nn.Module:
@@ -128,8 +114,8 @@ def replicate(net: nn.Module) -> nn.Module:
     return DistributedDataParallel(net) if _connected() else net
 
 
-def sum_over_processes(metric: Accumulator, loader: DataLoader) -> Accumulator:
-    """metric with the sums that all processes found in their shares of a loader."""
-    if _is_split(loader):
+def sum_over_processes(metric: Any, loader: Any) -> Any:
+    """metric, an Accumulator, with the sums of all processes' shares of a loader."""
+    if isinstance(getattr(loader, "sampler", None), DistributedSampler | range):
         metric.data = [sum(values) for values in zip(*gather(metric.data), strict=True)]
     return metric
