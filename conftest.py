@@ -1,5 +1,9 @@
 """How pytest compares the chapters (nbval); see tests/sanitize.cfg for the texts."""
 
+import os
+import tempfile
+from pathlib import Path
+
 import pytest
 
 # Exercises fail until they are done; the other three hold a class's answers.
@@ -7,6 +11,16 @@ collect_ignore = [
     f"notebooks/{folder}"
     for folder in ("exercises", "submitted", "autograded", "feedback")
 ]
+
+
+def pytest_configure(config):
+    """The course is tested, not the settings of who runs the tests."""
+    folder = tempfile.TemporaryDirectory()
+    config.add_cleanup(folder.cleanup)
+    os.environ["IPYTHONDIR"] = os.environ["JUPYTER_CONFIG_DIR"] = folder.name
+    os.environ["MATPLOTLIBRC"] = str(Path(folder.name, "matplotlibrc"))
+    Path(os.environ["MATPLOTLIBRC"]).touch()
+    os.environ.pop("MPLBACKEND", None)
 
 
 def pytest_collectstart(collector):

@@ -9,7 +9,6 @@ Needs the full Fashion-MNIST on this machine (python -m d2lmini data).
 import gzip
 import importlib
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -17,7 +16,6 @@ import tempfile
 import threading
 import time
 import warnings
-from datetime import date
 from pathlib import Path
 
 import psutil
@@ -287,24 +285,21 @@ def table(values, peaks, trainings):
 
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    import torch
-    import torchvision
+    from d2lmini import try_gpu
+    from d2lmini.engine.files import write_whole
+    from d2lmini.engine.machine import facts
 
-    from d2lmini.checkpoints import replace_file
-    from d2lmini.data import usable_processors
-    from d2lmini.training import try_gpu
-
+    here = facts(try_gpu())
     lines = [
-        f"# d2lmini beside d2l 1.0.3, {date.today()}\n",
-        f"{platform.machine()}, {usable_processors()} processors, {try_gpu()}; Python "
-        f"{platform.python_version()}, torch {torch.__version__}, torchvision "
-        f"{torchvision.__version__}. Medians over {rounds} rounds, made by `make "
-        f"bench`. A ratio above 1 means that d2lmini is faster.\n",
+        f"# d2lmini beside d2l 1.0.3, {here['date']}\n",
+        f"{here['machine']}; Python {here['python']}, torch {here['torch']}, "
+        f"torchvision {here['torchvision']}. Medians over {rounds} rounds, made by "
+        f"`make bench`. A ratio above 1 means that d2lmini is faster.\n",
         *table(*all_rounds(rounds)),
     ]
     text = "\n".join(lines) + "\n"
     print(text)
-    replace_file(Path(__file__).with_name("results.md"), text.encode())
+    write_whole(Path(__file__).with_name("results.md"), text.encode())
 
 
 if __name__ == "__main__":

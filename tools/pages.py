@@ -1,6 +1,6 @@
 """Make the chapters and the exercises a site that is read without Jupyter.
 
-python notebooks/pages.py FOLDER    the pages replace what FOLDER held (make html)
+python tools/pages.py FOLDER    the pages replace what FOLDER held (make html)
 
 A page is one file: style and figures are in it, formulas are MathML, and there is no
 script. So it needs no network, and opens from a disk as well as from a server.
@@ -19,6 +19,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
 HERE = Path(__file__).parent
+CHAPTERS = HERE.parent / "notebooks"
 INTRODUCTION = """# d2lmini: a course companion for the VGG chapter
 
 Notebooks that take a beginner through one chapter of
@@ -83,8 +84,8 @@ def build(folder: Path) -> None:
         exclude_output_prompt=True,
     )
     chapters, exercises = (
-        {path.relative_to(HERE): nbformat.read(path, 4) for path in sorted(paths)}
-        for paths in (HERE.glob("[0-9]*.ipynb"), HERE.glob("exercises/*/*.ipynb"))
+        {path.relative_to(CHAPTERS): nbformat.read(path, 4) for path in sorted(paths)}
+        for paths in map(CHAPTERS.glob, ("[0-9]*.ipynb", "exercises/*/*.ipynb"))
     )
     pages = {Path("index.html"): index(chapters)} | chapters | exercises
     for path, notebook in pages.items():

@@ -1,16 +1,17 @@
 """Run notebooks from a fresh kernel and keep their outputs.
 
-python notebooks/execute.py [NOTEBOOK ...]    without names: all chapters and solutions
+python tools/execute.py [NOTEBOOK ...]    without names: all chapters and solutions
 """
 
-import os
 import sys
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 
-CHAPTERS = Path(__file__).parent
+from d2lmini.engine.files import write_whole
+
+CHAPTERS = Path(__file__).parents[1] / "notebooks"
 # The same on every machine: no versions and no names of environments.
 METADATA = {
     "kernelspec": {
@@ -48,9 +49,7 @@ def execute(path: Path) -> None:
         if cell.cell_type == "code":
             cell.outputs = merge_streams(cell.outputs)
     notebook.metadata = nbformat.from_dict(METADATA)
-    aside = path.with_suffix(".part")
-    nbformat.write(notebook, aside)
-    os.replace(aside, path)
+    write_whole(path, (nbformat.writes(notebook) + "\n").encode())
 
 
 if __name__ == "__main__":
