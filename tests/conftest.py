@@ -12,10 +12,12 @@ import torch
 from hypothesis import HealthCheck, settings
 from torchvision.datasets import FashionMNIST
 
-from d2lmini import data
+from d2lmini.engine import fashion_mnist
+
+pytest.register_assert_rewrite("helpers")
 
 # A busy machine is no failure, and nothing is kept between runs. Each example writes
-# anew what it reads, so that all may share the folder of a test.
+# again what it reads, so that all may share the folder of a test.
 settings.register_profile(
     "d2lmini",
     deadline=None,
@@ -39,7 +41,7 @@ def d2l():
 @pytest.fixture(scope="session")
 def full_folder():
     """The folder of the full Fashion-MNIST set, where this machine has it."""
-    folder = data.find_fashion_mnist()
+    folder = fashion_mnist.find_fashion_mnist()
     if folder is None:
         pytest.skip("the full set is not here: python -m d2lmini data")
     return folder
@@ -65,12 +67,12 @@ def tiny(monkeypatch):
     """The four files' content by name; taken for the official ones while a test runs"""
     rng = np.random.default_rng(0)
     files = {}
-    for name in data.FILES:
+    for name in fashion_mnist.FILES:
         n = 5 if name.startswith("train") else 3
         shape, top = ((n, 28, 28), 256) if "images" in name else ((n,), 10)
         files[name] = idx(rng.integers(0, top, shape, dtype=np.uint8))
         digest = hashlib.sha256(files[name]).hexdigest()
-        monkeypatch.setitem(data.FILES, name, (len(files[name]), digest))
+        monkeypatch.setitem(fashion_mnist.FILES, name, (len(files[name]), digest))
     return files
 
 
@@ -81,9 +83,9 @@ def places(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("D2LMINI_DATA", str(tmp_path / "env"))
-    monkeypatch.setattr(data, "DEBIAN_FOLDER", tmp_path / "debian")
-    monkeypatch.setattr(data, "cache_folder", lambda: tmp_path / "cache")
-    monkeypatch.setattr(data, "TIMEOUT", 1)
+    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "debian")
+    monkeypatch.setattr(fashion_mnist, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(fashion_mnist, "TIMEOUT", 1)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     # nobody listens there: a test that would download fails at once
     monkeypatch.setattr(FashionMNIST, "mirrors", ["http://127.0.0.1:1/"])

@@ -17,9 +17,9 @@ import time
 import nbformat
 import numpy as np
 import pytest
+from helpers import CHAPTERS, EXERCISES, NOTEBOOKS, ROOT, TOOLS, read
 from jupyter_server.serverapp import list_running_servers
 from PIL import Image
-from test_notebooks import CHAPTERS, EXERCISES, ROOT, read
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
@@ -28,7 +28,6 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt install chromium"),
 ]
 
-NOTEBOOKS = ROOT / "notebooks"
 SCREENSHOTS = ROOT / "tests/screenshots"
 STDOUT = "application/vnd.jupyter.stdout"
 ERRORS = ("stderr", "error")  # how their types end; from JupyterLab 4.6 on the first
@@ -97,14 +96,11 @@ def lab(tmp_path_factory):
                 cell.update(outputs=[], execution_count=None)
         nbformat.write(notebook, path)
 
+    shutil.copytree(TOOLS / "jupyterlab", folder / "tools/jupyterlab")
     config = folder / "config"
-    (config / "labconfig").mkdir(parents=True)
-    quiet = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
-    for name, content in [
-        ("jupyter_server_config", {"ServerApp": {"open_browser": False, "port": 0}}),
-        ("labconfig/default_setting_overrides", quiet),
-    ]:
-        (config / f"{name}.json").write_text(json.dumps(content))
+    config.mkdir()
+    server = {"ServerApp": {"open_browser": False, "port": 0}}
+    (config / "jupyter_server_config.json").write_text(json.dumps(server))
     env = os.environ | {
         "JUPYTER_CONFIG_DIR": str(config),
         "JUPYTER_DATA_DIR": str(folder / "data"),
@@ -114,7 +110,7 @@ def lab(tmp_path_factory):
     env.pop("MPLBACKEND", None)
 
     make = ["make", "-f", ROOT / "Makefile", "lab", f"VENV={sys.prefix}"]
-    make += ["-o", f"{sys.prefix}/reader"]  # it is made already
+    make += ["--old-file=environment"]  # it is made already
     with open(folder / "lab.log", "w") as log:
         process = subprocess.Popen(make, cwd=folder, env=env, stdout=log, stderr=log)
     while not (servers := list(list_running_servers(folder / "runtime"))):
@@ -179,7 +175,11 @@ class Notebook:
 
     def wait(self):
         """Wait for the end of a run; returns the moments of each training."""
-        return self.page.evaluate(WATCH, [self.trainings, MINUTES * 60_000])
+        moments = self.page.evaluate(WATCH, [self.trainings, MINUTES * 60_000])
+        # a folded cell has no number that would tell of its end
+        self.page.wait_for_timeout(500)
+        self.page.get_by_text("(ipykernel) | Idle").wait_for()
+        return moments
 
     def seen(self):
         return self.page.evaluate(f"{CELLS}.map({LOOK})")
@@ -199,11 +199,17 @@ class Notebook:
         assert not [cell["texts"] for cell in seen if is_error(cell)]
         for number, i in enumerate(self.code, start=first):
             expected = [kind(output) for output in self.cells[i].outputs]
-            assert (seen[i]["number"], seen[i]["kinds"]) == (f"[{number}]:", expected)
+            # JupyterLab shows no number beside a folded cell
+            shown = "" if is_folded(self.cells[i]) else f"[{number}]:"
+            assert (seen[i]["number"], seen[i]["kinds"]) == (shown, expected)
 
 
 def is_training(cell):
     return any("training on" in output.get("text", "") for output in cell.outputs)
+
+
+def is_folded(cell):
+    return cell.metadata.get("jupyter", {}).get("source_hidden", False)
 
 
 def kind(output):
@@ -228,6 +234,15 @@ def luminance(color):
     c = np.asarray(color) / 255
     c = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
     return c @ [0.2126, 0.7152, 0.0722]
+
+
+def test_first_start_shows_chapter_1_and_asks_nothing(page, lab):
+    """At the address that `make lab` prints, and no question about news."""
+    page.goto(f"{lab['url']}?token={lab['token']}")
+    page.get_by_text("(ipykernel) | Idle").wait_for()
+    assert page.url == f"{lab['url']}lab/tree/{CHAPTERS[0].name}"
+    page.wait_for_timeout(3000)  # a question would come a moment later
+    assert not page.locator(".Toastify__toast").all_inner_texts()
 
 
 @pytest.fixture(scope="module", params=CHAPTERS, ids=lambda path: path.stem)

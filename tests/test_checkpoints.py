@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 import d2lmini
+from d2lmini.engine import files
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -28,7 +29,7 @@ class Images(Dataset):
     def __init__(self, seed=0, noise=0.0, extra=0.0):
         generator = torch.Generator().manual_seed(seed)
         self.X = torch.rand(24, 1, 32, 32, generator=generator) + extra
-        self.noise = noise
+        self.noise, self.rng = noise, None
 
     def __len__(self):
         return 24
@@ -38,6 +39,8 @@ class Images(Dataset):
         if self.noise:
             number = random.random() + float(np.random.rand()) + torch.rand(1)
             X = X + self.noise * number
+        if self.rng:
+            X = X + 0.1 * float(self.rng.random())
         return X, i % 10
 
 
@@ -62,6 +65,8 @@ def setup(
         net.insert(1, nn.BatchNorm2d(4))
     data, options = Images(noise=noise, extra=extra), {"loss": loss}
     generator = torch.Generator().manual_seed(7) if own else None
+    if own == "data set":
+        data.rng = np.random.default_rng(7)
     if own == "sampler":
         sampler = RandomSampler(data, generator=generator)
         train_iter = DataLoader(data, batch_size, sampler=sampler)
@@ -125,11 +130,21 @@ def new_function():
         {"momentum": 0.9, "one_cycle": 9},
         {"own": "loader"},
         {"own": "sampler"},
+        {"own": "data set"},
         {"noise": 0.1},
         {"norm": True},
         {"loss": new_function()},
     ],
-    ids=["plain", "one-cycle", "generator", "sampler", "augmented", "norm", "loss"],
+    ids=[
+        "plain",
+        "one-cycle",
+        "generator",
+        "sampler",
+        "data set",
+        "augmented",
+        "norm",
+        "loss",
+    ],
 )
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path, what):
     """Interrupted in the second batch of epoch 2; with dropout and shuffling."""
@@ -160,7 +175,9 @@ def test_a_finished_training_returns_at_once(tmp_path, capsys):
     assert again[1] == done[1]  # the times too
     assert again[0].steps == 0
     assert not again[0].training  # ready for predictions
-    assert capsys.readouterr().out == lines
+    first, *results = lines.splitlines()
+    told = [first, "already trained: 2 epochs are in run", *results]
+    assert capsys.readouterr().out.splitlines() == told
     assert (tmp_path / "run").read_bytes() == content
 
 
@@ -202,7 +219,7 @@ def train_in_a_process(path, write, halfway):
 
     torch.set_num_threads(1)
     SlowFile.halfway = count
-    d2lmini.checkpoints.open = SlowFile
+    files.open = SlowFile
     train(NUM_EPOCHS, path, momentum=0.9, one_cycle=3 * NUM_EPOCHS)
 
 
@@ -250,7 +267,8 @@ def test_a_training_that_is_killed_again_and_again_ends_the_same(tmp_path):
         assert process.exitcode == -signal.SIGKILL if forks else process.exitcode
         assert before <= num_epochs_in(killed) < NUM_EPOCHS
         if kill % 2 == 0:
-            half = killed.with_name("killed.part").stat().st_size
+            (aside,) = tmp_path.glob(f"*-{process.pid}-*.part")
+            half = aside.stat().st_size
             assert 0 < half < (killed.stat().st_size if killed.exists() else math.inf)
 
     others.append(start(killed))
@@ -267,8 +285,19 @@ def test_a_training_that_is_killed_again_and_again_ends_the_same(tmp_path):
 
 
 def test_what_a_killed_run_left_aside_is_cleared(tmp_path):
-    (tmp_path / "run.part").write_bytes(b"half a checkpoint")
+    """And not what another process is still writing."""
+    context = multiprocessing.get_context("spawn")
+    halfway = context.Event()
+    arguments = tmp_path / "run", 1, halfway
+    process = context.Process(target=train_in_a_process, args=arguments)
+    process.start()
+    assert halfway.wait(100)
+    (aside,) = tmp_path.glob("*.part")
     assert_equal_runs(train(1, tmp_path / "run"), train(1))
+    assert sorted(os.listdir(tmp_path)) == sorted([aside.name, "run"])
+    process.kill()
+    process.join()
+    assert_equal_runs(train(2, tmp_path / "run"), train(2))
     assert os.listdir(tmp_path) == ["run"]
 
 
@@ -346,7 +375,9 @@ def test_a_damaged_checkpoint_is_refused(checkpoints, tmp_path, damage):
     if damage.startswith("another"):
         torch.save({"weight": torch.zeros(3)}, path)
     content = path.read_bytes()
-    with pytest.raises(ValueError, match="run is no whole checkpoint of train_ch6"):
+    with pytest.raises(
+        ValueError, match="run is damaged, or not a checkpoint of train_ch6"
+    ):
         train(2, path)
     assert path.read_bytes() == content
     assert os.listdir(tmp_path) == ["run"]
@@ -367,7 +398,7 @@ def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(tmp_path):
     torch.save({"settings": MakesAFolder(tmp_path / "run by the file")}, content)
     content = content.getvalue()
     (tmp_path / "run").write_bytes(content + hashlib.sha256(content).digest())
-    with pytest.raises(ValueError, match="run is no whole checkpoint"):
+    with pytest.raises(ValueError, match="run is damaged, or not a checkpoint"):
         train(1, tmp_path / "run")
     assert os.listdir(tmp_path) == ["run"]
 

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import NAMES, assert_loads, put
 from hypothesis import given
 from hypothesis import strategies as st
-from test_data import NAMES, assert_loads, put
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import d2lmini
-from d2lmini import data
+from d2lmini.engine import fashion_mnist
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -150,8 +150,11 @@ def test_a_root_that_cannot_be(places, tiny, tmp_path, root):
 @pytest.fixture
 def sample(tmp_path, monkeypatch):
     """A path that stands for the sample's, and the sample's content."""
-    content, path = data.SAMPLE.read_bytes(), tmp_path / data.SAMPLE.name
-    monkeypatch.setattr(data, "SAMPLE", path)
+    content, path = (
+        fashion_mnist.SAMPLE.read_bytes(),
+        tmp_path / fashion_mnist.SAMPLE.name,
+    )
+    monkeypatch.setattr(fashion_mnist, "SAMPLE", path)
     return path, content
 
 
@@ -227,7 +230,7 @@ def untouched(monkeypatch):
     monkeypatch.setattr(nn.init, "xavier_uniform_", forbidden)
 
 
-NOT_WHOLE = "run is no whole checkpoint of train_ch6: move it away"
+NOT_WHOLE = "run is damaged, or not a checkpoint of train_ch6: move it away"
 
 
 @given(st.data())

@@ -17,8 +17,8 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKerne
 from packaging.requirements import Requirement
 
 import d2lmini
-from d2lmini import data
 from d2lmini.__main__ import main, parse
+from d2lmini.engine import fashion_mnist
 
 REPOSITORY = Path(__file__).parents[1]
 LINES = (REPOSITORY / "requirements.txt").read_text(encoding="utf-8").splitlines()
@@ -30,7 +30,7 @@ REQUIREMENTS = {
 
 def run_python(*arguments):
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=120
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=600
     )
 
 
@@ -103,14 +103,14 @@ def test_a_local_build_of_a_package_is_new_enough(monkeypatch, capsys):
 
 def test_check_tells_that_the_sample_is_damaged(monkeypatch, capsys, tmp_path):
     damaged = tmp_path / "sample.npy.xz"
-    damaged.write_bytes(data.SAMPLE.read_bytes()[:-1])
-    monkeypatch.setattr(data, "SAMPLE", damaged)
+    damaged.write_bytes(fashion_mnist.SAMPLE.read_bytes()[:-1])
+    monkeypatch.setattr(fashion_mnist, "SAMPLE", damaged)
     (failure,) = failures(capsys)
     assert failure.startswith(f"sample: {damaged} is damaged")
 
 
 def test_check_tells_that_the_sample_is_missing(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(data, "SAMPLE", tmp_path / "sample.npy.xz")
+    monkeypatch.setattr(fashion_mnist, "SAMPLE", tmp_path / "sample.npy.xz")
     (failure,) = failures(capsys)
     assert re.match(r"sample: .*sample\.npy\.xz", failure)
 
@@ -157,7 +157,7 @@ def test_make_lab_offers_this_environments_kernel(tmp_path):
     jupyter.chmod(0o755)
     make = ["make", "--silent", "--no-print-directory", f"BIN={tmp_path}"]
     done = subprocess.run(
-        [*make, "--old-file=.venv/reader", "lab"],
+        [*make, "--old-file=environment", "lab"],
         env=os.environ | {"JUPYTER_DATA_DIR": str(tmp_path)} | prefers_the_users,
         cwd=REPOSITORY,
         capture_output=True,
@@ -184,7 +184,7 @@ def test_data_finds_the_full_set(full_folder, capsys):
 
 
 def test_data_tells_which_file_is_damaged(tmp_path, capsys):
-    for name in data.FILES:
+    for name in fashion_mnist.FILES:
         (tmp_path / name).write_bytes(b"not an image")
     assert main(["data", "--root", str(tmp_path)]) == 1
     out, err = capsys.readouterr()
@@ -280,7 +280,7 @@ def test_train_records_settings_and_results(folder, capsys, one_thread):
     assert os.listdir() == ["h.json"]
 
 
-def test_train_is_by_default_the_seeds_run(capsys):
+def test_train_is_by_default_the_books_run(capsys):
     options = vars(parse(["train"]))
     expected = {"sample": False, "depth": 11, "ratio": 4, "resize": 160}
     expected |= {"batch_size": 128, "lr": 0.05, "num_epochs": 10}
@@ -304,7 +304,7 @@ def test_train_goes_on_from_a_checkpoint(folder, capsys, one_thread):
         (["--checkpoint=no/run.pt"], "cannot write"),
         (["--resize=16"], "images of 16x16 are too small for 5 poolings"),
         (["--ratio=65"], "ratio 65 would leave 0 of the 64 channels"),
-        (["--lr=0"], "lr must be a positive number"),
+        (["--lr=-1"], "lr must be 0 or a positive number"),
         (["--num-epochs=0"], "num_epochs must be a whole number from 1"),
         (["--batch-size=0"], "batch_size must be a whole number from 1"),
     ],

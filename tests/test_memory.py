@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import d2lmini
-from d2lmini import memory
+from d2lmini.engine import memory
 
 pytestmark = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="only glibc can be told"
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 SCRIPT = """
 import contextlib, resource
 import torch
-from d2lmini.memory import keep_freed_memory
+from d2lmini.engine.memory import keep_freed_memory
 
 def faults(mebibytes, times):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -85,7 +85,7 @@ def test_accumulator_refuses_a_wrong_number_of_values(values):
 
 @pytest.mark.parametrize("n", [0, -1])
 def test_accumulator_needs_a_variable(n):
-    with pytest.raises(ValueError, match=f"n={n}"):
+    with pytest.raises(ValueError, match=f"n must be a whole number .*got {n}$"):
         d2lmini.Accumulator(n)
 
 

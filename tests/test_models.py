@@ -1,47 +1,18 @@
 import pytest
 import torch
 import torchvision
+from helpers import SHAPES, SHRUNK_SHAPES
 from torch import nn
 
 import d2lmini
 
-SHAPES = """\
-Sequential output shape:\t torch.Size([1, 64, 80, 80])
-Sequential output shape:\t torch.Size([1, 128, 40, 40])
-Sequential output shape:\t torch.Size([1, 256, 20, 20])
-Sequential output shape:\t torch.Size([1, 512, 10, 10])
-Sequential output shape:\t torch.Size([1, 512, 5, 5])
-Flatten output shape:\t torch.Size([1, 12800])
-Linear output shape:\t torch.Size([1, 1024])
-ReLU output shape:\t torch.Size([1, 1024])
-Dropout output shape:\t torch.Size([1, 1024])
-Linear output shape:\t torch.Size([1, 128])
-ReLU output shape:\t torch.Size([1, 128])
-Dropout output shape:\t torch.Size([1, 128])
-Linear output shape:\t torch.Size([1, 10])
-"""
-SHRUNK_SHAPES = """\
-Sequential output shape:\t torch.Size([1, 16, 80, 80])
-Sequential output shape:\t torch.Size([1, 32, 40, 40])
-Sequential output shape:\t torch.Size([1, 64, 20, 20])
-Sequential output shape:\t torch.Size([1, 128, 10, 10])
-Sequential output shape:\t torch.Size([1, 128, 5, 5])
-Flatten output shape:\t torch.Size([1, 3200])
-Linear output shape:\t torch.Size([1, 1024])
-ReLU output shape:\t torch.Size([1, 1024])
-Dropout output shape:\t torch.Size([1, 1024])
-Linear output shape:\t torch.Size([1, 128])
-ReLU output shape:\t torch.Size([1, 128])
-Dropout output shape:\t torch.Size([1, 128])
-Linear output shape:\t torch.Size([1, 10])
-"""
 PAPER = {"in_channels": 3, "num_classes": 1000, "image_size": 224}
 PAPER["hidden"] = (4096, 4096)
 
 
 @pytest.mark.parametrize(("ratio", "lines"), [(1, SHAPES), (4, SHRUNK_SHAPES)])
 def test_shape_lines(ratio, lines, capsys):
-    """The two traces that the note prints, character by character."""
+    """The two traces, character by character."""
     X = torch.randn(size=(1, 1, 160, 160))
     for blk in d2lmini.vgg(d2lmini.shrink(d2lmini.VGG11, ratio)):
         X = blk(X)
@@ -81,8 +52,8 @@ def test_outputs_are_torchvisions(layers):
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
 
 
-def vgg_of_the_note(conv_arch):
-    """The note's construction: 160x160 images, its head, its order of layers."""
+def vgg_written_out(conv_arch):
+    """VGG in plain PyTorch, for 160x160 images."""
     blks, in_channels = [], 1
     for num_convs, out_channels in conv_arch:
         layers = []
@@ -95,10 +66,10 @@ def vgg_of_the_note(conv_arch):
     return nn.Sequential(*blks, nn.Flatten(), *head)
 
 
-def test_initial_weights_and_outputs_are_the_notes():
+def test_initial_weights_and_outputs_are_those_of_plain_pytorch():
     arch = [(1, 16), (1, 32), (2, 64), (2, 128), (2, 128)]
     torch.manual_seed(1)
-    theirs = vgg_of_the_note(arch)
+    theirs = vgg_written_out(arch)
     torch.manual_seed(1)
     ours = d2lmini.vgg(arch)
     expected, got = theirs.state_dict(), ours.state_dict()

@@ -10,40 +10,37 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import pytest
-from test_models import SHAPES, SHRUNK_SHAPES
+from helpers import (
+    CHAPTERS,
+    NUM_CHAPTERS,
+    ROOT,
+    SHAPES,
+    SHRUNK_SHAPES,
+    SOLUTIONS,
+    code_cells,
+    outputs,
+    read,
+    svg,
+)
 
 import d2lmini
+from d2lmini import counting
 
-ROOT = Path(__file__).parents[1]
-CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-EXERCISES = sorted((ROOT / "notebooks").glob("exercises/*/*.ipynb"))
-SOLUTIONS = sorted((ROOT / "notebooks").glob("solutions/*/*.ipynb"))
 SANITIZE = ROOT / "tests" / "sanitize.cfg"
 TAGS = {"raises-exception", "recipe"}  # misspelt ones would do nothing
-
-
-def read(path):
-    return nbformat.read(path, as_version=4)
-
-
-def code_cells(path):
-    return [cell for cell in read(path).cells if cell.cell_type == "code"]
-
-
-def outputs(path):
-    return [output for cell in code_cells(path) for output in cell.outputs]
 
 
 def printed(path):
     return [output.text for output in outputs(path) if output.output_type == "stream"]
 
 
-def test_there_are_seven_chapters():
-    assert [path.name[:2] for path in CHAPTERS] == [f"0{i}" for i in range(1, 8)]
+def test_chapters_are_numbered_and_each_has_its_exercises():
+    numbers = [f"{i:02}" for i in range(1, NUM_CHAPTERS + 1)]
+    assert [path.name[:2] for path in CHAPTERS] == numbers
+    assert [path.name for path in SOLUTIONS] == [path.name for path in CHAPTERS]
 
 
 @pytest.mark.parametrize(
@@ -94,15 +91,11 @@ class TestChapter:
 
     def test_shows_pictures(self, path):
         """Each figure is SVG with something drawn in it."""
-        figures = [o.data["image/svg+xml"] for o in outputs(path) if _is_svg(o)]
+        figures = list(filter(None, map(svg, outputs(path))))
         assert len(figures) >= 2
         for figure in figures:
             assert len(re.findall(r"<(?:path|image|use)\b", figure)) > 5
             assert "<dc:date>" not in figure
-
-
-def _is_svg(output):
-    return "image/svg+xml" in output.get("data", {})
 
 
 def test_shape_traces_are_the_ones_of_the_book():
@@ -110,11 +103,17 @@ def test_shape_traces_are_the_ones_of_the_book():
     assert SHRUNK_SHAPES in printed(CHAPTERS[2])
 
 
+def is_check(statement):
+    """Whether it only calls a function named check_..."""
+    return re.match(r"check_\w+\(.*\)$", ast.unparse(statement)) is not None
+
+
 def bare(source):
-    """The code of a function without its docstring and type hints."""
+    """The code of a function without its docstring, type hints and checks."""
     function = ast.parse(source).body[0]
     if ast.get_docstring(function) is not None:
         del function.body[0]
+    function.body = [line for line in function.body if not is_check(line)]
     function.returns = None
     for argument in ast.walk(function.args):
         if isinstance(argument, ast.arg):
@@ -122,15 +121,24 @@ def bare(source):
     return ast.unparse(function)
 
 
-@pytest.mark.parametrize("name", ["vgg_block", "vgg"])
-def test_chapter_1_defines_what_the_library_has(name):
-    sources = [cell.source for cell in code_cells(CHAPTERS[0])]
+@pytest.mark.parametrize(
+    ("chapter", "module", "name"),
+    [
+        (1, d2lmini, "vgg_block"),
+        (1, d2lmini, "vgg"),
+        (1, counting, "num_params"),
+        (1, counting, "weight_layers"),
+        (3, counting, "milliseconds"),
+    ],
+)
+def test_chapters_define_what_the_library_has(chapter, module, name):
+    sources = [cell.source for cell in code_cells(CHAPTERS[chapter - 1])]
     (shown,) = [source for source in sources if source.startswith(f"def {name}(")]
-    assert bare(shown) == bare(inspect.getsource(getattr(d2lmini, name)))
+    assert bare(shown) == bare(inspect.getsource(getattr(module, name)))
 
 
 HELPERS = ["accuracy", "Accumulator", "Timer", "Animator", "try_gpu"]
-HELPERS += ["evaluate_accuracy_gpu", "train_ch6"]
+HELPERS += ["load_data_fashion_mnist", "evaluate_accuracy_gpu", "train_ch6"]
 
 
 @pytest.mark.parametrize("name", HELPERS)

@@ -10,9 +10,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pytest
-from test_notebooks import CHAPTERS, EXERCISES, ROOT, outputs, read
-
-NOTEBOOKS = ROOT / "notebooks"
+from helpers import CHAPTERS, EXERCISES, NOTEBOOKS, TOOLS, outputs, read, svg
 
 
 class Page(HTMLParser):
@@ -37,7 +35,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("html") / "site"
-    command = [sys.executable, NOTEBOOKS / "pages.py", folder]
+    command = [sys.executable, TOOLS / "pages.py", folder]
     subprocess.run(command, check=True, capture_output=True)
     return folder
 
@@ -114,35 +112,46 @@ def test_size_formula_of_chapter_1(site, pages):
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_every_figure_is_there_and_is_told_in_words(path, site, pages):
-    figures = [output.get("data", {}).get("image/svg+xml") for output in outputs(path)]
+    figures = list(filter(None, map(svg, outputs(path))))
     images = pages[site / f"{path.stem}.html"].all("img")
     shown = [base64.b64decode(image["src"].partition(",")[2]) for image in images]
-    assert [svg.decode() for svg in shown] == [svg for svg in figures if svg]
-    for image, svg in zip(images, shown, strict=True):
-        title = ElementTree.fromstring(svg).findtext(".//{*}title")
+    assert [figure.decode() for figure in shown] == figures
+    for image, figure in zip(images, shown, strict=True):
+        title = ElementTree.fromstring(figure).findtext(".//{*}title")
         assert image["alt"] == (title or "figure")
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_what_is_folded_in_jupyter_is_folded(path, site, pages):
+    cells = [c for c in read(path).cells if c.cell_type == "code"]
+    folded = [c for c in cells if c.metadata.get("jupyter", {}).get("source_hidden")]
+    closed = pages[site / f"{path.stem}.html"].all("details")
+    assert closed == [{}] * len(folded)
 
 
 def test_a_folder_of_the_readers_own_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    command = [sys.executable, NOTEBOOKS / "pages.py", tmp_path]
+    command = [sys.executable, TOOLS / "pages.py", tmp_path]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 1 and "give a new folder" in run.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_a_failed_build_leaves_the_old_site(tmp_path):
-    notebooks, site = tmp_path / "notebooks", tmp_path / "site"
+    tools, notebooks, site = (tmp_path / n for n in ("tools", "notebooks", "site"))
+    shutil.copytree(TOOLS, tools)
     notebooks.mkdir()
     site.mkdir()
     (site / "01_vgg_blocks.html").write_text("old")
-    for name in ("pages.py", "page.css", "page.html.j2"):
-        shutil.copy(NOTEBOOKS / name, notebooks)
     (notebooks / "01_damaged.ipynb").write_text("{")
     run = subprocess.run(
-        [sys.executable, notebooks / "pages.py", site], capture_output=True, text=True
+        [sys.executable, tools / "pages.py", site], capture_output=True, text=True
     )
     assert run.returncode == 1
     assert "NotJSONError" in run.stderr
     assert (site / "01_vgg_blocks.html").read_text() == "old"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["notebooks", "site"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "notebooks",
+        "site",
+        "tools",
+    ]

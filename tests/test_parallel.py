@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import d2lmini
-from d2lmini import parallel
+from d2lmini.engine import parallel
 
 # A network with or without dropout, trained by as many processes as run this script.
 # Smooth layers: at the kinks of ReLU and max pooling, rounding would grow with time.
@@ -17,7 +17,7 @@ import sys
 import torch
 from torch import nn
 import d2lmini as d2l
-from d2lmini.parallel import process_group, rank, split
+from d2lmini.engine.parallel import process_group, rank, split
 
 folder, dropout, num_epochs = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 with process_group(torch.device("cpu")) as device:

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
-REPOSITORY = Path(__file__).parents[1]
 SOURCES = ["d2lmini", "pyproject.toml", "README.md", "LICENSE"]
 USE = """
 import torch, d2lmini
@@ -28,10 +28,10 @@ def installed(tmp_path_factory):
     """A folder with the wheel installed; it is built from a copy, to leave no trace."""
     source, wheels, folder = map(tmp_path_factory.mktemp, ["source", "wheels", "site"])
     for name in SOURCES:
-        if (REPOSITORY / name).is_dir():
-            shutil.copytree(REPOSITORY / name, source / name)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name)
         else:
-            shutil.copy(REPOSITORY / name, source)
+            shutil.copy(ROOT / name, source)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     offline = ["--no-deps", "--no-index"]
     run(*pip, "wheel", *offline, "--no-build-isolation", "-w", wheels, source)
@@ -50,8 +50,8 @@ def test_the_sample_loads_from_an_installed_wheel(installed, tmp_path):
 
 
 def test_the_licences_are_in_the_wheel(installed):
-    sample = (REPOSITORY / "d2lmini/sample/LICENSE").read_bytes()
+    sample = (ROOT / "d2lmini/sample/LICENSE").read_bytes()
     assert (installed / "d2lmini/sample/LICENSE").read_bytes() == sample
     (licences,) = installed.glob("d2lmini-*.dist-info/licenses")
-    assert (licences / "LICENSE").read_bytes() == (REPOSITORY / "LICENSE").read_bytes()
+    assert (licences / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
     assert (licences / "d2lmini/sample/LICENSE").read_bytes() == sample
