@@ -315,7 +315,7 @@ def draw_confusion(confusion: Tensor, names: Sequence[str]) -> np.ndarray:
     """
     from matplotlib import pyplot as plt
 
-    fig, (ax, bars) = plt.subplots(1, 2, figsize=(9.5, 5), width_ratios=(5, 3.5))
+    fig, (ax, bars) = plt.subplots(1, 2, figsize=(9, 5), width_ratios=(5, 3.5))
     ax.imshow(confusion, cmap="Blues")
     for i, row in enumerate(confusion.tolist()):
         for j, count in enumerate(row):

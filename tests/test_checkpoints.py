@@ -255,7 +255,9 @@ def test_a_training_that_is_killed_again_and_again_ends_the_same(tmp_path):
         before = num_epochs_in(killed)
         if kill % 2 == 0:
             process, halfway = start(killed, write=numbers.randint(1, 2))
-            assert halfway.wait(60)
+            assert halfway.wait(600)
+            (aside,) = tmp_path.glob(f"*-{process.pid}-*.part")
+            half = aside.stat().st_size
         else:
             process, _ = start(killed)
             target, deadline = before + numbers.randint(0, 1), time.monotonic() + 60
@@ -267,13 +269,11 @@ def test_a_training_that_is_killed_again_and_again_ends_the_same(tmp_path):
         assert process.exitcode == -signal.SIGKILL if forks else process.exitcode
         assert before <= num_epochs_in(killed) < NUM_EPOCHS
         if kill % 2 == 0:
-            (aside,) = tmp_path.glob(f"*-{process.pid}-*.part")
-            half = aside.stat().st_size
             assert 0 < half < (killed.stat().st_size if killed.exists() else math.inf)
 
     others.append(start(killed))
     for process, _ in others:
-        process.join(120)
+        process.join(600)
         assert process.exitcode == 0
     a, b = whole_checkpoint(whole), whole_checkpoint(killed)
     assert num_epochs_in(killed) == NUM_EPOCHS
@@ -291,7 +291,7 @@ def test_what_a_killed_run_left_aside_is_cleared(tmp_path):
     arguments = tmp_path / "run", 1, halfway
     process = context.Process(target=train_in_a_process, args=arguments)
     process.start()
-    assert halfway.wait(100)
+    assert halfway.wait(600)
     (aside,) = tmp_path.glob("*.part")
     assert_equal_runs(train(1, tmp_path / "run"), train(1))
     assert sorted(os.listdir(tmp_path)) == sorted([aside.name, "run"])
