@@ -53,11 +53,8 @@ class Checkpoint:
         loss: Any,
     ):
         self.path = None if path is None else Path(path)
-        self.loaders, self.device = (
-            [train_iter, test_iter],
-            torch.device(device or "cpu"),
-        )
-        self.num_epochs = int(num_epochs)
+        self.loaders, self.num_epochs = [train_iter, test_iter], int(num_epochs)
+        self.device = torch.device("cpu" if device is None else device)
         self.parts = {"net": net, "optimizer": optimizer}
         if scheduler is not None:
             self.parts["scheduler"] = scheduler
