@@ -25,7 +25,7 @@ def written_aside(path: Path, content: bytes) -> Iterator[Path]:
     aside = path.with_name(f"{mine}{os.getpid()}-{time.monotonic_ns()}.part")
     try:
         if path.exists() and not path.is_file():
-            raise OSError(f"it is not a file, such as a folder or {os.devnull} is not")
+            raise OSError("it is not a file, but a folder or a device")
         for left in path.parent.glob(f"{mine}*.part"):
             with contextlib.suppress(OSError, ValueError):
                 if not _is_running(int(left.name.removeprefix(mine).split("-")[0])):

@@ -32,12 +32,9 @@ class Progress:
         train_iter: Any,
         optimizer: Optimizer,
     ):
-        self.animator, self.history, self.num_epochs = (
-            animator,
-            history,
-            int(num_epochs),
-        )
-        self.train_iter, self.optimizer = train_iter, optimizer
+        self.animator, self.history = animator, history
+        self.num_epochs, self.train_iter = int(num_epochs), train_iter
+        self.optimizer = optimizer
         # None for a stream, until it has ended once
         self.num_batches = num_batches(train_iter)
         self.batch, self.first_epoch = 0, len(history)
@@ -75,9 +72,12 @@ class Progress:
             if first or self.batch % every == 0 or self.batch == self.num_batches:
                 means = metric[0] / metric[2], metric[1] / metric[2]
                 self.animator.add_points(done, (*means, None))
+        is_stale = self.is_stale()
+        if self.bar.disable and not is_stale:  # timer adds up all its batches
+            return
         where = f"epoch {epoch + 1}/{self.num_epochs}"
         speed = f"{num_processes() * metric[2] / timer.sum():.0f} examples/sec"
-        if self.is_stale():
+        if is_stale:
             self.draw(", ".join([where, speed, *self.time_left(done)]))
         if not self.bar.disable:
             self.bar.set_description(where, refresh=False)

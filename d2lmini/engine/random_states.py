@@ -103,7 +103,8 @@ def _parts(value: Any) -> list:
         return [value.__self__, value.__func__]
     if isinstance(value, types.FunctionType):
         names = set(value.__code__.co_names) & set(value.__globals__)
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        empty = types.CellType()  # of a name that has no value yet
+        cells = [c.cell_contents for c in value.__closure__ or () if c != empty]
         return cells + [value.__globals__[name] for name in names]
     if isinstance(value, functools.partial):
         return [value.func, *value.args, *value.keywords.values()]
