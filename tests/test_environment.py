@@ -15,7 +15,9 @@ NAME = "课程 für alle"  # of the course's folder
 def sh(command, folder):
     """What command prints. Whoever would download something fails."""
     environment = os.environ | {"PIP_NO_INDEX": "1", "PYTHON": sys.executable}
-    environment.pop("PYTHONPATH", None)
+    # Inside `make test`, make would name its folder and take that command's options.
+    for name in ("PYTHONPATH", "MAKELEVEL", "MAKEFLAGS", "MFLAGS"):
+        environment.pop(name, None)
     done = subprocess.run(
         ["sh", "-c", command],
         env=environment,
