@@ -300,7 +300,7 @@ def draw_seeds(values: Mapping[str, Sequence[float]], ax: Axes) -> None:
         ax.plot(numbers, [row] * len(numbers), "C2o", markersize=5, alpha=0.5)
         ax.plot(mean(numbers), row, "k|", markersize=14)
     ax.set_yticks(range(len(values)), values)
-    ax.invert_yaxis()
+    ax.set_ylim(len(values) - 0.5, -0.5)
     ax.grid(axis="x")
 
 

@@ -3,13 +3,19 @@
 recipe    chapter 6's recipe on all images: about half an hour on two cores
 starts    chapter 6's first epochs, one thing changed at a time: minutes
 changes   chapter 6's recipe without each of its parts: about ten minutes
-claims    chapter 7's comparisons: 73 minutes on two cores with other work to do
+book      chapter 5's network with d2l's images, head and settings
+claims    chapter 7's stacks of kernels
+rivals    chapter 7's AlexNet and VGG with three learning rates
+steps     how long chapter 7's AlexNet and VGG take for a training step
+
+The last four take minutes on a GPU, and many hours on two cores.
 
 Runs the chapter's own cells, those with the tag "recipe". After each run it writes
 notebooks/records/NAME.json; runs that are in it already are not made again, so it goes
 on where it was interrupted.
 """
 
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -18,8 +24,17 @@ from functools import partial
 from pathlib import Path
 
 import nbformat
+import torch
 
-from d2lmini import try_gpu
+from d2lmini import (
+    VGG11,
+    History,
+    load_data_fashion_mnist,
+    shrink,
+    train_ch6,
+    try_gpu,
+    vgg,
+)
 from d2lmini.engine.files import write_whole
 from d2lmini.engine.machine import facts
 
@@ -58,13 +73,32 @@ def changes(defined: dict) -> Iterator[Run]:
             yield name, 4, seed, partial(defined["train_changed"], name)
 
 
+def book(defined: dict) -> Iterator[Run]:
+    """d2l's training, as chapter 5 compares with it."""
+
+    def train(num_epochs: int, seed: int) -> History:
+        torch.manual_seed(seed)
+        loaders = load_data_fashion_mnist(128, 224)
+        net = vgg(shrink(VGG11, 4), image_size=224, hidden=(4096, 4096))
+        return train_ch6(net, *loaders, num_epochs, 0.05, try_gpu())
+
+    yield "d2l's settings", 10, 0, train
+
+
 def claims(defined: dict) -> Iterator[Run]:
-    """Chapter 7's runs; in turns, so that a busy machine slows all networks."""
-    for seed in range(3):
+    """Chapter 7's stacks."""
+    for seed in range(10):
         for name in defined["STACKS"]:
             yield name, 2, seed, partial(defined["train_stack"], name)
-    for name in ("VGG-11/4", "AlexNet"):
-        yield name, 2, 0, partial(defined["train_rival"], name)
+
+
+def rivals(defined: dict) -> Iterator[Run]:
+    """Chapter 7's AlexNet and VGG."""
+    for seed in range(5):
+        for lr in (0.02, 0.01, 0.04):
+            for name in ("AlexNet", "VGG-11", "VGG-11/4"):
+                train = partial(defined["train_rival"], name, lr=lr)
+                yield f"{name}, lr {lr}", 2, seed, train
 
 
 # name of the record: its chapter, the settings for all images, and its runs
@@ -76,7 +110,9 @@ RECORDS = {
     ),
     "starts": ("06_the_same_accuracy_in_minutes.ipynb", {"sample": True}, starts),
     "changes": ("06_the_same_accuracy_in_minutes.ipynb", {"sample": True}, changes),
+    "book": ("05_training.ipynb", {"sample": False}, book),
     "claims": ("07_were_the_claims_true.ipynb", {"sample": False}, claims),
+    "rivals": ("07_were_the_claims_true.ipynb", {"sample": False}, rivals),
 }
 
 
@@ -88,6 +124,10 @@ def definitions(chapter: str, settings: dict) -> dict:
             exec(cell.source, names)
             names.update(settings)
     return names
+
+
+def as_json(kept: dict) -> bytes:
+    return (json.dumps(kept, indent=1) + "\n").encode()
 
 
 def record(name: str, path: Path) -> None:
@@ -103,10 +143,24 @@ def record(name: str, path: Path) -> None:
             history = train(num_epochs, seed)
             history.about = about
             kept["runs"].append(asdict(history))
-            write_whole(path, (json.dumps(kept, indent=1) + "\n").encode())
+            write_whole(path, as_json(kept))
+
+
+def record_steps(path: Path) -> None:
+    """Milliseconds of a training step per image, for chapter 7's AlexNet and VGG."""
+    defined = definitions("07_were_the_claims_true.ipynb", {})
+    device, runs = try_gpu(), []
+    for side, batch in itertools.product((96, 224), (8, 128)):
+        X = torch.rand(batch, 1, side, side, device=device)
+        for name, net in defined["rivals"](side).items():
+            net = net.to(device, memory_format=torch.channels_last)
+            ms = defined["per_image"](net, X)
+            runs.append({"name": name, "side": side, "batch": batch, "ms": ms})
+    write_whole(path, as_json({"about": facts(device), "runs": runs}))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1] not in RECORDS:
+    if len(sys.argv) != 2 or sys.argv[1] not in [*RECORDS, "steps"]:
         sys.exit(__doc__)
-    record(sys.argv[1], CHAPTERS / "records" / f"{sys.argv[1]}.json")
+    path = CHAPTERS / "records" / f"{sys.argv[1]}.json"
+    record_steps(path) if sys.argv[1] == "steps" else record(sys.argv[1], path)

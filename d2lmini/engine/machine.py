@@ -1,5 +1,6 @@
 """Facts about the machine: what may be used, and what a record says of it."""
 
+import contextlib
 import os
 import platform
 from datetime import date
@@ -15,11 +16,26 @@ def usable_processors() -> int:
     return os.cpu_count() or 1
 
 
+def processor() -> str:
+    """The processor's name, where the system tells it, else its kind: "x86_64"."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def name(device: torch.device | str) -> str:
+    """The name of an NVIDIA GPU ("NVIDIA H100 80GB HBM3"); else the kind of device."""
+    kind = torch.device(device).type
+    return torch.cuda.get_device_name(device) if kind == "cuda" else kind
+
+
 def facts(device: torch.device | str = "cpu") -> dict[str, str]:
     """Where and with what a run was made, for its record."""
     return {
         "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {usable_processors()} processors, {device}",
+        "machine": f"{processor()}, {usable_processors()} processors, {name(device)}",
         "threads": str(torch.get_num_threads()),
         "python": platform.python_version(),
         "torch": torch.__version__,
