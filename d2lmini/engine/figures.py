@@ -42,12 +42,13 @@ def new_grid(nrows: int, ncols: int, figsize: tuple[float, float]) -> np.ndarray
 
 
 def set_points(line: Line2D, x: list[float], y: list[float]) -> None:
-    """Let line go through these points. One alone makes no line, so it gets a mark."""
+    """Let line go through these points. One alone makes no line, so it gets a mark,
+    which may stand on the edge."""
     line.set_data(x, y)
     if len(x) == 1 and line.get_marker() == "None":
-        line.set(marker="o", gid="alone")
+        line.set(marker="o", gid="alone", clip_on=False)
     elif line.get_gid() == "alone":
-        line.set(marker="None", gid=None)
+        line.set(marker="None", gid=None, clip_on=True)
 
 
 def in_notebook() -> bool:
