@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
 
-# The colours are Okabe and Ito's, which the colour-blind tell apart. The same thing has
+# The palette is Okabe and Ito's, which the colour-blind tell apart. The same thing has
 # one colour in all chapters:
 #   C0 (blue)      training loss; convolution; VGG-11
 #   C1 (vermilion) training accuracy; linear layer; a quarter of the channels

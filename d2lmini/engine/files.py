@@ -1,4 +1,4 @@
-"""Writing files so that each is, at every moment, a whole one."""
+"""Atomic writing of files: each is, at every moment, a whole one."""
 
 import contextlib
 import os

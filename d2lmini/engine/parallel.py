@@ -1,6 +1,6 @@
 """Training in several processes at once, started by torchrun.
 
-Each process takes its share of every batch, and torch's DistributedDataParallel
+Each process takes its share of every batch, and torch's DistributedDataParallel (DDP)
 averages the gradients, so that all hold the same weights after every step. Without
 torchrun everything here does nothing.
 """
