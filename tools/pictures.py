@@ -9,7 +9,7 @@ from d2lmini.engine.files import write_whole
 ROOT = Path(__file__).parents[1]
 # file in images/: the chapter, and how the picture's title begins there
 PICTURES = {
-    "shapes.svg": ("02_shape_inspection.ipynb", "VGG-11: the images shrink"),
+    "shapes.svg": ("02_shape_inspection.ipynb", "VGG-11: smaller images"),
     "training.svg": ("05_training.ipynb", "Test accuracy"),
 }
 
