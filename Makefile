@@ -60,10 +60,8 @@ notebooks: | $(MADE)-tester
 	$(BIN)/python tools/execute.py
 	$(BIN)/python tools/pictures.py
 
-# nbgrader looks for its helper alembic in PATH.
-exercises: export PATH := $(abspath $(BIN)):$(PATH)
 exercises: | $(MADE)-tester
-	cd notebooks && nbgrader generate_assignment '*' --force
+	$(BIN)/python tools/make_exercises.py
 
 html: | $(MADE)-writer
 	$(BIN)/python tools/pages.py site

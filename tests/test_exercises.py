@@ -1,7 +1,8 @@
 """The exercises, with nbgrader itself: what it makes of the solutions, and its grades.
 
-Three made-up students hand in: one the solutions, one nothing, and one the first wrong
-answer to each exercise in the table below. The others are tried without nbgrader. And a
+Four made-up students hand in: one the solutions, one nothing, one the first wrong
+answer to each exercise in the table below, and one right answers with accidents. The
+other wrong answers are tried without nbgrader. And a
 program tries that copies whatever it can see.
 """
 
@@ -17,6 +18,7 @@ from fractions import Fraction
 from io import StringIO
 from pathlib import Path
 
+import make_exercises
 import nbformat
 import numpy as np
 import pytest
@@ -240,13 +242,15 @@ WRONG = [
     ("07", "sentences", "max(x) > max(y)", "mean(x) > mean(y)"),
     ("07", "sentences", "abs(lead) <= 3", "lead <= 3"),
 ]
+# What a student's function may say on stderr, past whatever redirects it.
+NOTE = '    print("note", file=STDERR)\n'
 FIRST_WRONG = {row[:2]: row for row in reversed(WRONG)}.values()
 
 
-def cells_of(path):
-    """The cells that nbgrader knows, by name."""
-    cells = read(path).cells
-    marked = [cell for cell in cells if "nbgrader" in cell.metadata]
+def cells_of(notebook):
+    """The cells that nbgrader knows, by name. notebook: a path will do."""
+    notebook = read(notebook) if isinstance(notebook, Path) else notebook
+    marked = [cell for cell in notebook.cells if "nbgrader" in cell.metadata]
     return {cell.metadata.nbgrader.grade_id: cell for cell in marked}
 
 
@@ -261,7 +265,8 @@ def nbgrader(course, *arguments):
     run = subprocess.run(
         [sys.executable, "-m", "nbgrader", *arguments],
         cwd=course,
-        env=os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"},
+        env=os.environ
+        | {"PATH": path, "OMP_NUM_THREADS": "1", "JUPYTER_NO_CONFIG": "1"},
         capture_output=True,
         text=True,
     )
@@ -278,9 +283,11 @@ def course(tmp_path_factory):
     return folder
 
 
-def hand_in(course, student, chapter, texts):
-    """Submit the exercises of a chapter with these answers."""
+def hand_in(course, student, chapter, texts, lost=None):
+    """Submit the exercises of a chapter with these answers, without the cell lost."""
     notebook = read(course / "exercises" / chapter / f"{chapter}.ipynb")
+    if lost:
+        notebook.cells.remove(cells_of(notebook)[lost])
     for cell in notebook.cells:
         name = cell.metadata.get("nbgrader", {}).get("grade_id")
         cell.source = texts.get(name, cell.source)
@@ -306,6 +313,10 @@ def graded(course):
         hand_in(course, "right", path.stem, texts)
         hand_in(course, "missing", path.stem, {})
         hand_in(course, "wrong", path.stem, wrong_answers(path.stem, texts))
+    texts = answers(SOLUTIONS[0])
+    noisy = texts["sizes"].replace("    return (k", NOTE + "    return (k")
+    texts["sizes"] = f"import sys\n\nSTDERR = sys.stderr\n{noisy}"
+    hand_in(course, "unlucky", SOLUTIONS[0].stem, texts, lost="average-check")
 
     def grade(chapters):
         gradebook = shutil.copy(course / "gradebook.db", course / f"{chapters}.db")
@@ -350,6 +361,14 @@ def max_points():
 def test_right_answers_get_every_point(graded):
     assert len(max_points()) == NUM_CHECKS
     assert points(graded, "right") == {k: (p, p) for k, p in max_points().items()}
+
+
+@pytest.mark.slow
+def test_accidents_cost_no_points(graded):
+    """A deleted check comes back; what is on stderr is no failure."""
+    chapter = SOLUTIONS[0].stem
+    expected = {k: (p, p) for k, p in max_points().items() if k[0] == chapter}
+    assert points(graded, "unlucky") == expected
 
 
 @pytest.mark.slow
@@ -464,6 +483,43 @@ def test_a_check_needs_none_of_a_students_names_and_changes_none(path):
         assert run(cell.source, names)[1] == ""
         if cell.metadata.nbgrader.grade:  # its own names begin with _
             assert {k: v for k, v in names.items() if k[0] != "_"} == before
+
+
+def files(folder):
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.slow
+def test_making_the_exercises_loses_nothing(tmp_path, monkeypatch, capfd):
+    """Not another course's either, which the teacher's own settings name."""
+    course, home, path = tmp_path / "course", tmp_path / "home", SOLUTIONS[2]
+    shutil.copytree(path.parent, course / "solutions" / path.stem)
+    shutil.copy(NOTEBOOKS / "nbgrader_config.py", course)
+    (home / ".jupyter").mkdir(parents=True)
+    settings = f"get_config().CourseDirectory.root = {str(home)!r}\n"
+    (home / ".jupyter/nbgrader_config.py").write_text(settings)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("JUPYTER_CONFIG_DIR", raising=False)
+
+    make_exercises.make(course)
+    made = course / "exercises" / path.stem / path.name
+    assert read(made) == read(NOTEBOOKS / "exercises" / path.stem / path.name)
+    assert not (home / "gradebook.db").exists()
+    assert sorted(p.name for p in course.iterdir()) == [
+        "exercises", "gradebook.db", "nbgrader_config.py", "solutions"
+    ]  # fmt: skip
+
+    with Gradebook(f"sqlite:///{course}/gradebook.db", "d2lmini") as gradebook:
+        gradebook.add_student("ada")
+        gradebook.add_submission(path.stem, "ada")
+    solution = course / "solutions" / path.stem / path.name
+    notebook = read(solution)
+    notebook.cells.remove(cells_of(notebook)["uses-check"])
+    nbformat.write(notebook, solution)
+    before = files(course)
+    with pytest.raises(SystemExit, match=r"(?s)unchanged.*move gradebook\.db away"):
+        make_exercises.make(course)
+    assert files(course) == before
 
 
 @pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
