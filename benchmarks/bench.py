@@ -212,7 +212,7 @@ def run(task, name, folder):
 
 def copy_data(folder):
     """Let d2l find the full set in ../data; returns the folder to run it in."""
-    from d2lmini.data import FILES, find_fashion_mnist
+    from d2lmini.engine.fashion_mnist import FILES, find_fashion_mnist
 
     source = find_fashion_mnist()
     if source is None:

@@ -4,6 +4,7 @@ pages.py has a file of its own, test_pages.py.
 """
 
 import json
+import runpy
 import subprocess
 import sys
 
@@ -133,3 +134,15 @@ def test_a_notebook_as_text(tmp_path):
     command = [sys.executable, TOOLS / "notebook_text.py", path]
     text = subprocess.run(command, check=True, capture_output=True).stdout.decode()
     assert "".join(f"{line}\n" for line in text.splitlines()) == AS_TEXT
+
+
+def test_the_benchmark_lays_the_full_set_out_for_d2l(full_folder, tmp_path):
+    """Unpacked, where torchvision looks for it: ../data, with the set's own sizes."""
+    runpy.run_path(str(ROOT / "benchmarks/bench.py"))["copy_data"](tmp_path)
+    raw = tmp_path / "data/FashionMNIST/raw"
+    assert {file.name: file.stat().st_size for file in raw.iterdir()} == {
+        "train-images-idx3-ubyte": 16 + 60_000 * 28 * 28,
+        "train-labels-idx1-ubyte": 8 + 60_000,
+        "t10k-images-idx3-ubyte": 16 + 10_000 * 28 * 28,
+        "t10k-labels-idx1-ubyte": 8 + 10_000,
+    }
