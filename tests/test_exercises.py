@@ -6,7 +6,6 @@ other wrong answers are tried without nbgrader. And a
 program tries that copies whatever it can see.
 """
 
-import os
 import re
 import shutil
 import subprocess
@@ -31,7 +30,6 @@ import d2lmini
 from d2lmini.exercises import NotYet, check
 
 CHAPTERS = {path.stem[:2]: path.stem for path in SOLUTIONS}
-FIRST = SOLUTIONS
 
 # A student who makes the names of the checks and numbers to say what pleases.
 CHEAT = """return Right(1)
@@ -260,13 +258,11 @@ def answers(path):
 
 
 def nbgrader(course, *arguments):
-    """Run nbgrader in the folder course; it looks for its helper alembic in PATH."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    """Run nbgrader in the folder course."""
     run = subprocess.run(
         [sys.executable, "-m", "nbgrader", *arguments],
         cwd=course,
-        env=os.environ
-        | {"PATH": path, "OMP_NUM_THREADS": "1", "JUPYTER_NO_CONFIG": "1"},
+        env=make_exercises.environment() | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )
@@ -279,7 +275,7 @@ def course(tmp_path_factory):
     folder = tmp_path_factory.mktemp("course")
     shutil.copytree(NOTEBOOKS / "solutions", folder / "solutions")
     shutil.copy(NOTEBOOKS / "nbgrader_config.py", folder)
-    nbgrader(folder, "generate_assignment", "*")
+    make_exercises.make(folder)
     return folder
 
 
@@ -457,7 +453,7 @@ def copy_into(source, check, names):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", FIRST, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
 def test_copying_what_can_be_seen_gets_a_tenth_of_the_points_at_most(path, course):
     released = cells_of(course / "exercises" / path.stem / path.name)
     hidden, names, got = cells_of(path), {}, 0
@@ -473,7 +469,7 @@ def test_copying_what_can_be_seen_gets_a_tenth_of_the_points_at_most(path, cours
     assert got <= most / 10
 
 
-@pytest.mark.parametrize("path", FIRST, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
 def test_a_check_needs_none_of_a_students_names_and_changes_none(path):
     names = {}
     taken = dict.fromkeys(["check", "ask", "hint", "expected", "answer", "test"])

@@ -18,12 +18,17 @@ What has been handed in binds them: then no graded cell may be added, removed or
 other points. To begin with a new class, move gradebook.db away: it holds the grades."""
 
 
+def environment() -> dict[str, str]:
+    """Where nbgrader finds its helper alembic, and only the settings of its course.
+
+    Another course's, in the teacher's home, would lead it there.
+    """
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "JUPYTER_NO_CONFIG": "1"}
+
+
 def make(course: Path) -> None:
     """Replace course/exercises, and bring course/gradebook.db up to date."""
-    # nbgrader looks for its helper alembic in PATH; another course's settings, in the
-    # teacher's home, would lead it there.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "JUPYTER_NO_CONFIG": "1"}
     with tempfile.TemporaryDirectory(dir=course) as name:
         aside = Path(name)
         shutil.copytree(course / "solutions", aside / "solutions")
@@ -31,7 +36,7 @@ def make(course: Path) -> None:
             if (course / file).exists():
                 shutil.copy(course / file, aside)
         command = [sys.executable, "-m", "nbgrader", "generate_assignment", "*"]
-        if subprocess.run(command, cwd=aside, env=environment).returncode:
+        if subprocess.run(command, cwd=aside, env=environment()).returncode:
             sys.exit(REFUSED)
         shutil.rmtree(course / "exercises", ignore_errors=True)
         for file in ("exercises", "gradebook.db"):
