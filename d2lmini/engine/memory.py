@@ -90,7 +90,9 @@ def fast_training(
     came_as = [weight.data for weight in weights]
     try:
         for weight in weights:
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+            # not contiguous(): with one input channel it returns the default order,
+            # and a convolution's outputs come in the order of its weights
+            weight.data = weight.data.to(memory_format=torch.channels_last)
         with keep_freed_memory():
             yield replicate(net)
     finally:
