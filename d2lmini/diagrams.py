@@ -373,7 +373,7 @@ def draw_filters(filters: dict[str, Tensor]) -> np.ndarray:
             image = ax.imshow(weight[0], cmap="PuOr_r", vmin=-largest, vmax=largest)
             ax.set(xticks=[], yticks=[])
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
-    fig.colorbar(image, ax=axes, fraction=0.02, pad=0.01)
+    fig.colorbar(image, ax=axes, fraction=0.02, pad=0.01, label="weight")
     return axes
 
 
