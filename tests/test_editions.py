@@ -1,0 +1,281 @@
+"""The course in other languages: from today's English, whole, and set as it should be.
+
+What a translator did is read from translations/, what a reader gets from notebooks-*/.
+"""
+
+import ast
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import nbformat
+import pytest
+import translate
+from helpers import CHAPTERS, EXERCISES, NOTEBOOKS, ROOT, code_cells
+from nbconvert.filters import markdown2html_mistune
+
+# Editions in which nothing is missing, and nothing may be: add a language when it is
+# complete. The others are drafts.
+LANGUAGES = []
+
+FOLDERS = sorted(path for path in (ROOT / "translations").iterdir() if path.is_dir())
+EDITIONS = [folder.name for folder in FOLDERS]
+SOURCES = [path.relative_to(NOTEBOOKS) for path in CHAPTERS + EXERCISES]
+FILES = [path.with_suffix(".md") for path in SOURCES] + [Path("README.md")]
+
+
+def each(name, values, languages=EDITIONS):
+    """Run a test for every value in every edition."""
+    cases = [(language, value) for language in languages for value in values]
+    ids = [
+        f"{language}-{value.with_suffix('').name}-{value.parts[0]}"
+        for language, value in cases
+    ]
+    return pytest.mark.parametrize(("language", name), cases, ids=ids)
+
+
+def translated(language, file):
+    """(name, English, translation) of what is translated, and not to be done again."""
+    for name, text in translate.parse(ROOT / "translations" / language / file).items():
+        if text.translation and not translate.is_to_do(text):
+            yield name, text.english, text.translation
+
+
+# ---------------------------------------------------------------- from today's English
+
+
+@pytest.mark.parametrize("language", EDITIONS)
+def test_every_file_is_what_the_english_of_today_makes(language):
+    """After a change of the English, of a translation, of an output: make editions."""
+    for path, content in translate.edition(language):
+        assert path.read_text(encoding="utf-8") == content, path.relative_to(ROOT)
+
+
+@each("file", FILES, LANGUAGES)
+def test_nothing_is_left_to_translate(language, file):
+    texts = translate.parse(ROOT / "translations" / language / file)
+    assert [name for name, text in texts.items() if translate.is_to_do(text)] == []
+
+
+@pytest.mark.parametrize("language", EDITIONS)
+def test_no_notebook_is_missing_and_nothing_else_is_there(language):
+    folder = ROOT / f"notebooks-{language}"
+    there = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    notebooks = [path for path in there if ".ipynb_checkpoints" not in path.parts]
+    assert sorted(notebooks) == sorted(SOURCES)
+
+
+@each("name", SOURCES)
+def test_all_but_the_texts_is_english(language, name):
+    """Code, outputs, ids, order, metadata; in the files, whatever translate.py says."""
+    english, made = (
+        json.loads((ROOT / folder / name).read_text(encoding="utf-8"))
+        for folder in ("notebooks", f"notebooks-{language}")
+    )
+    for cell in english["cells"] + made["cells"]:
+        if cell["cell_type"] == "markdown":
+            del cell["source"]
+    assert made == english
+
+
+@pytest.mark.parametrize("path", CHAPTERS + EXERCISES, ids=lambda path: path.stem)
+def test_code_finds_its_files_from_every_edition(path):
+    """A path that leads somewhere from notebooks/ leads there from notebooks-*/ too."""
+    here = path.parent.relative_to(NOTEBOOKS)
+    for cell in code_cells(path):
+        for node in ast.walk(ast.parse(re.sub("^%.*", "", cell.source, flags=re.M))):
+            text = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(text, str) and "/" in text and (path.parent / text).exists():
+                for language in EDITIONS:
+                    assert (ROOT / f"notebooks-{language}" / here / text).exists(), text
+
+
+# ---------------------------------------------------------------- as it should be set
+
+FENCE = r"^```.*?^```$"
+MARKS = re.compile(
+    rf"{FENCE}|^    .*?$"  # blocks of code
+    r"|\$\$.*?\$\$|\$[^$]+\$|`[^`]+`"
+    r"|\]\([^#].*?\)"  # targets of links
+    r"|^#+ |^ *- |^\d+\. |\|",  # headings, items of lists, cells of tables
+    re.DOTALL | re.MULTILINE,
+)
+
+
+def marks(text, language):
+    """What a translation keeps, and how often. The README shows other commands."""
+    text = re.sub(rf"[-.]{language}\b|\b{language}\.", "", text)
+    return Counter(re.sub("(?s)^```.*", "```", mark) for mark in MARKS.findall(text))
+
+
+@each("file", FILES)
+def test_formulas_code_links_and_structure_are_the_english(language, file):
+    """A translation may name a thing again where the English says "it"."""
+    for name, english, translation in translated(language, file):
+        expected, found = marks(english, language), marks(translation, language)
+        assert not expected - found, name
+        assert set(found) <= set(expected), name
+
+
+@each("file", FILES)
+def test_no_asterisk_is_shown(language, file):
+    """`**…。**` before a letter is not bold in CommonMark: put the 。 behind it."""
+    for name, _, translation in translated(language, file):
+        html = markdown2html_mistune(translation)
+        html = re.sub(r"(?s)<(code|pre).*?</\1>|\$.*?\$", "", html)
+        assert "*" not in html, name
+
+
+# What d2l-zh says otherwise, and what can be misread.
+NOT_CHINESE_TERMS = (
+    "池化|归一化|过滤器|准确率|丢弃法|批次|特征映射|稠密层|您|减少.?[0-9]+倍"
+)
+HAN = "[\u3400-\u9fff]"
+NOT_CHINESE_TYPOGRAPHY = [
+    rf"{HAN} +[\w`$]|[\w`$] +{HAN}",  # no space beside Chinese
+    r"[，。：；？！、（）“”] +[^| ]",
+    rf"{HAN}[,.:;?!()\"]|[,:;?!()\"]{HAN}",  # but ，。：；？！（）“”
+    rf"[{HAN[1:-1]}，。：；、（）]\n[{HAN[1:-1]}（“`$A-Za-z0-9]",  # shown as a space
+]  # fmt: skip
+
+
+def words(text):
+    """A text without its marks; what stands for them keeps its neighbours apart."""
+    text = re.sub(rf"(?ms){FENCE}|^    .*?$", "", text)
+    text = re.sub(r"\]\(.*?\)|[*\[\]]", "", text)
+    text = re.sub(r"(?s)\$.*?\$|\([^()]*, [^()]*\)", "$", text)  # formulas, shapes
+    text = re.sub(r"`[^`]+`", "`", text)
+    return re.sub(r"(?m)^(#+ [\d.]* ?|\d+\. | *- )", "|", text)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: str(path.with_suffix("")))
+def test_chinese_is_set_as_in_the_chinese_book(file):
+    for name, _, translation in translated("zh", file):
+        for fault in [NOT_CHINESE_TERMS, *NOT_CHINESE_TYPOGRAPHY]:
+            found = re.search(f".{{,9}}({fault}).{{,9}}", words(translation))
+            assert not found, f"{name}: {found[0]!r}"
+
+
+@pytest.mark.parametrize("path", EXERCISES, ids=lambda path: path.stem)
+def test_chinese_exercises_name_their_points(path):
+    texts = translated("zh", path.relative_to(NOTEBOOKS).with_suffix(".md"))
+    text = "\n".join(translation for *_, translation in texts)
+    promised = [int(n) for n in re.findall("^## .*（([0-9])分）$", text, re.M)]
+    given = [cell.metadata.nbgrader.get("points", 0) for cell in code_cells(path)]
+    if "zh" in LANGUAGES or promised:
+        assert sum(promised) == sum(given)
+        assert f"{len(promised)}道练习共**{sum(given)}分**" in text
+
+
+@pytest.mark.parametrize("language", EDITIONS)
+def test_links_of_the_readme_lead_somewhere(language):
+    """Also those to its own headings, which GitHub names after them."""
+    text = (ROOT / f"README.{language}.md").read_text(encoding="utf-8")
+    headings = re.findall("^#+ (.*)", text, re.M)
+    names = [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
+    for path, name in re.findall(r"\]\((?!http)(.*?)(?:#(.*?))?\)", text):
+        assert (ROOT / path).exists()
+        assert path or name in names
+
+
+# ---------------------------------------------------------------- translate.py itself
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """A course of one notebook and a README, of which a French edition is begun."""
+    cells = [
+        nbformat.v4.new_markdown_cell("One $x$.", id="a"),
+        nbformat.v4.new_code_cell("1 + 1", id="b"),
+        nbformat.v4.new_markdown_cell("Two.", id="c"),
+    ]
+    (tmp_path / "notebooks").mkdir()
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    nbformat.write(notebook, tmp_path / "notebooks/01_one.ipynb")
+    (tmp_path / "README.md").write_text("# Title\n\n## Part\n\nText.\n")
+    (tmp_path / "translations/fr").mkdir(parents=True)
+    monkeypatch.setattr(translate, "ROOT", tmp_path)
+    monkeypatch.setattr(translate, "NOTEBOOKS", tmp_path / "notebooks")
+    return tmp_path
+
+
+def make(course):
+    """Write the edition; the translator's file, and the texts of the notebook."""
+    for path, content in dict(translate.edition("fr")).items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    file = course / "translations/fr/01_one.md"
+    made = nbformat.read(course / "notebooks-fr/01_one.ipynb", as_version=4)
+    return file, [cell.source for cell in made.cells]
+
+
+DONE = """\
+<!-- a
+One $x$.
+-->
+Un $x$.
+
+<!-- c
+Two.
+-->
+Deux.
+"""
+
+
+def test_an_edition_begins_in_english(course):
+    file, sources = make(course)
+    assert sources == ["One $x$.", "1 + 1", "Two."]
+    assert file.read_text().count("<!-- TODO -->\n\n") == 2
+    assert (course / "README.fr.md").read_text() == "# Title\n\n## Part\n\nText.\n"
+
+
+def test_a_translation_takes_the_place_of_the_english(course):
+    (course / "translations/fr/01_one.md").write_text(DONE)
+    file, sources = make(course)
+    assert sources == ["Un $x$.", "1 + 1", "Deux."]
+    assert file.read_text() == DONE
+
+
+def test_a_changed_english_text_is_noticed_until_it_is_answered(course):
+    (course / "translations/fr/01_one.md").write_text(DONE)
+    path = course / "notebooks/01_one.ipynb"
+    for english in ("Three.", "Four."):
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells[2].source = english
+        nbformat.write(notebook, path)
+        file, sources = make(course)
+        assert sources[2] == "Deux."
+        todo = f"{english}\n-->\n<!-- TODO, it was:\nTwo.\n-->\nDeux.\n"
+        assert todo in file.read_text()
+    answered = file.read_text().replace("<!-- TODO, it was:\nTwo.\n-->\nDeux", "Quatre")
+    file.write_text(answered)
+    assert make(course)[1][2] == "Quatre."
+    assert file.read_text() == answered
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        ("$x$.\n-->", "$x$.", "'a'"),  # else the next English would be swallowed
+        ("<!-- c\n", "c\n", "'a'"),
+        ("<!-- c", "<!-- a", "'a'"),
+        ("<!-- a\n", "Un.\n<!-- a\n", "'Un.'"),
+        ("-->\nDeux", "<!-- TODO -->\nDeux", "'c'"),
+        ("<!-- c", "<!-- d", "d, which the English no longer has"),
+    ],
+)
+def test_a_damaged_file_is_refused_and_kept(course, old, new, name):
+    file = course / "translations/fr/01_one.md"
+    damaged = DONE.replace(old, new)
+    file.write_text(damaged)
+    with pytest.raises(SystemExit, match=f"(?s)01_one.*{name}.*Nothing was changed"):
+        dict(translate.edition("fr"))
+    assert file.read_text() == damaged
+
+
+@pytest.mark.parametrize("path", CHAPTERS + EXERCISES, ids=lambda path: path.stem)
+def test_no_english_text_has_what_ends_a_comment(path):
+    text = path.read_text(encoding="utf-8")
+    cells = [c for c in json.loads(text)["cells"] if c["cell_type"] == "markdown"]
+    assert not re.search("<!--|-->", "".join("".join(c["source"]) for c in cells))
