@@ -12,8 +12,12 @@ from pathlib import Path
 import nbformat
 import pytest
 import translate
-from helpers import CHAPTERS, EXERCISES, NOTEBOOKS, ROOT, code_cells
+from helpers import CHAPTERS, EXERCISES, NOTEBOOKS, ROOT, SOLUTIONS, code_cells, outputs
 from nbconvert.filters import markdown2html_mistune
+
+from d2lmini import exercises
+from d2lmini.__main__ import VERDICTS, main
+from d2lmini.engine.language import FIELD, MESSAGES, catalogue, translated
 
 # Editions in which nothing is missing, and nothing may be: add a language when it is
 # complete. The others are drafts.
@@ -25,17 +29,18 @@ SOURCES = [path.relative_to(NOTEBOOKS) for path in CHAPTERS + EXERCISES]
 FILES = [path.with_suffix(".md") for path in SOURCES] + [Path("README.md")]
 
 
+def label(path):
+    return "-".join(path.with_suffix("").parts[-2:])
+
+
 def each(name, values, languages=EDITIONS):
     """Run a test for every value in every edition."""
     cases = [(language, value) for language in languages for value in values]
-    ids = [
-        f"{language}-{value.with_suffix('').name}-{value.parts[0]}"
-        for language, value in cases
-    ]
+    ids = [f"{language}-{label(value)}" for language, value in cases]
     return pytest.mark.parametrize(("language", name), cases, ids=ids)
 
 
-def translated(language, file):
+def done(language, file):
     """(name, English, translation) of what is translated, and not to be done again."""
     for name, text in translate.parse(ROOT / "translations" / language / file).items():
         if text.translation and not translate.is_to_do(text):
@@ -79,7 +84,7 @@ def test_all_but_the_texts_is_english(language, name):
     assert made == english
 
 
-@pytest.mark.parametrize("path", CHAPTERS + EXERCISES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CHAPTERS + EXERCISES, ids=label)
 def test_code_finds_its_files_from_every_edition(path):
     """A path that leads somewhere from notebooks/ leads there from notebooks-*/ too."""
     here = path.parent.relative_to(NOTEBOOKS)
@@ -112,7 +117,7 @@ def marks(text, language):
 @each("file", FILES)
 def test_formulas_code_links_and_structure_are_the_english(language, file):
     """A translation may name a thing again where the English says "it"."""
-    for name, english, translation in translated(language, file):
+    for name, english, translation in done(language, file):
         expected, found = marks(english, language), marks(translation, language)
         assert not expected - found, name
         assert set(found) <= set(expected), name
@@ -121,7 +126,7 @@ def test_formulas_code_links_and_structure_are_the_english(language, file):
 @each("file", FILES)
 def test_no_asterisk_is_shown(language, file):
     """`**…。**` before a letter is not bold in CommonMark: put the 。 behind it."""
-    for name, _, translation in translated(language, file):
+    for name, _, translation in done(language, file):
         html = markdown2html_mistune(translation)
         html = re.sub(r"(?s)<(code|pre).*?</\1>|\$.*?\$", "", html)
         assert "*" not in html, name
@@ -149,17 +154,21 @@ def words(text):
     return re.sub(r"(?m)^(#+ [\d.]* ?|\d+\. | *- )", "|", text)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda path: str(path.with_suffix("")))
+def assert_chinese(text):
+    for fault in [NOT_CHINESE_TERMS, *NOT_CHINESE_TYPOGRAPHY]:
+        found = re.search(f".{{,9}}({fault}).{{,9}}", words(text))
+        assert not found, found[0]
+
+
+@pytest.mark.parametrize("file", FILES, ids=label)
 def test_chinese_is_set_as_in_the_chinese_book(file):
-    for name, _, translation in translated("zh", file):
-        for fault in [NOT_CHINESE_TERMS, *NOT_CHINESE_TYPOGRAPHY]:
-            found = re.search(f".{{,9}}({fault}).{{,9}}", words(translation))
-            assert not found, f"{name}: {found[0]!r}"
+    for *_, translation in done("zh", file):
+        assert_chinese(translation)
 
 
-@pytest.mark.parametrize("path", EXERCISES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EXERCISES, ids=label)
 def test_chinese_exercises_name_their_points(path):
-    texts = translated("zh", path.relative_to(NOTEBOOKS).with_suffix(".md"))
+    texts = done("zh", path.relative_to(NOTEBOOKS).with_suffix(".md"))
     text = "\n".join(translation for *_, translation in texts)
     promised = [int(n) for n in re.findall("^## .*（([0-9])分）$", text, re.M)]
     given = [cell.metadata.nbgrader.get("points", 0) for cell in code_cells(path)]
@@ -177,6 +186,148 @@ def test_links_of_the_readme_lead_somewhere(language):
     for path, name in re.findall(r"\]\((?!http)(.*?)(?:#(.*?))?\)", text):
         assert (ROOT / path).exists()
         assert path or name in names
+
+
+# ---------------------------------------------------------------- what the checks say
+
+CATALOGUES = sorted({path.stem for path in MESSAGES.glob("*.json")} | set(LANGUAGES))
+VALUES = {"training", "evaluation"}  # what stands in {mode}
+
+
+def messages(source):
+    """The texts of more than one word in code, an f-string's values as {fields}.
+
+    Not those that are documentation, or printed as they are.
+    """
+    found = set()
+
+    def look(node, before=""):
+        match node:
+            case ast.Expr(ast.Constant()):
+                return
+            case ast.Call(ast.Name("print"), [ast.Constant() | ast.JoinedStr()]):
+                return
+            case ast.AugAssign(ast.Name(name), _, ast.Constant() | ast.IfExp() as more):
+                return look(more, f"{{{name}}}")
+            case ast.JoinedStr(parts):
+                fields = [getattr(part, "value", None) for part in parts]
+                texts = [
+                    f if isinstance(f, str) else f"{{{ast.unparse(f)}}}" for f in fields
+                ]
+                found.add(before + "".join(texts))
+                return
+            case ast.Constant(str(text)):
+                found.add(before + text)
+        for child in ast.iter_child_nodes(node):
+            look(child, before)
+
+    look(ast.parse(source))
+    return {
+        text for text in found if re.search(" [a-z]|[a-z] {", FIELD.sub("{}", text))
+    }
+
+
+@pytest.fixture(scope="module")
+def every_message():
+    sources = [Path(exercises.__file__).read_text(encoding="utf-8")]
+    for path in SOLUTIONS:
+        cells = [c for c in code_cells(path) if c.metadata.nbgrader.grade]
+        sources += [cell.source for cell in cells]
+    return VALUES.union(VERDICTS.values(), *map(messages, sources))
+
+
+@pytest.mark.parametrize("language", CATALOGUES)
+def test_no_message_is_missing_and_none_is_left_over(language, every_message):
+    assert sorted(every_message - catalogue(language).keys()) == []
+    assert sorted(catalogue(language).keys() - every_message) == []
+
+
+@pytest.mark.parametrize("language", CATALOGUES)
+def test_a_message_keeps_its_fields(language):
+    for text, translation in catalogue(language).items():
+        assert sorted(FIELD.findall(text)) == sorted(FIELD.findall(translation))
+
+
+CALL = re.compile(r"\w+\(([^()]|\([^()]*\))*\)")
+
+
+def test_chinese_messages_are_set_as_in_the_chinese_book():
+    for line in "\n".join(catalogue("zh").values()).splitlines():
+        assert_chinese(CALL.sub("X", FIELD.sub("X", line)))
+
+
+@pytest.mark.parametrize("language", CATALOGUES)
+@pytest.mark.parametrize("path", SOLUTIONS, ids=label)
+def test_what_the_checks_print_has_no_english_left(path, language):
+    """With the values that they have in the solutions."""
+    lines = "".join(output.text for output in outputs(path)).splitlines()
+    for line in lines:
+        what, right, why = line.partition(": right.")
+        for text in (what, why.strip()) if right else ():
+            assert not re.search("[a-z]{2} [a-z]{2}", translated(text, language))
+
+
+@pytest.fixture
+def chinese(monkeypatch):
+    monkeypatch.setenv("D2LMINI_LANGUAGE", "zh")
+
+
+def test_checks_speak_chinese(chinese, capsys):
+    def fails():
+        return 1 / 0
+
+    with pytest.raises(exercises.NotYet) as error:
+        exercises.check("shape of block(X)", (1, 2), (1, 3), "find the rule")
+    assert str(error.value) == (
+        "block(X)的形状：你的结果是(1, 2)，第2个：太小了。\n提示：找出规律"
+    )
+    with pytest.raises(exercises.NotYet, match="^最后一层出错了：ZeroDivisionError: "):
+        exercises.check("last layer", fails, 3, "find the rule")
+    with pytest.raises(exercises.NotYet, match="^last：还没做$"):
+        exercises.check("last", None, 3, "find the rule")
+    exercises.check("40 images, a and b exchanged", 3, 3, "", "So it is {}.")
+    assert capsys.readouterr().out == "40张图像（a和b交换之后）：正确。So it is {}.\n"
+
+
+@pytest.mark.parametrize(
+    ("folder", "variable", "word"),
+    [
+        ("notebooks", "", "it: right."),
+        ("notebooks-zh", "", "it：正确。"),
+        ("notebooks-zh/exercises/01_vgg_blocks", "", "it：正确。"),
+        ("notebooks-zh", "en", "it: right."),
+        ("notebooks", "zh", "it：正确。"),
+        ("notebooks-xx", "", "it: right."),
+    ],
+)
+def test_the_folder_or_a_variable_says_which_language(
+    tmp_path, monkeypatch, capsys, folder, variable, word
+):
+    (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / folder)
+    monkeypatch.setenv("D2LMINI_LANGUAGE", variable)
+    exercises.check("it", 3, 3, "")
+    assert capsys.readouterr().out == f"{word}\n"
+
+
+@pytest.mark.parametrize(
+    ("place", "variable", "verdict"),
+    [
+        ("zh_CN", "", "各章需要的东西都齐了。"),
+        ("Chinese (Simplified)_China", "", "各章需要的东西都齐了。"),
+        ("fr_FR", "zh", "各章需要的东西都齐了。"),
+        ("zh_CN", "en", "All that the chapters need is here."),
+        (None, "", "All that the chapters need is here."),
+    ],
+)
+def test_the_verdict_of_check_is_in_the_readers_language(
+    monkeypatch, capsys, place, variable, verdict
+):
+    monkeypatch.setattr("locale.getlocale", lambda: (place, "UTF-8"))
+    monkeypatch.setattr("d2lmini.__main__.findings", lambda: iter([(True, "it")]))
+    monkeypatch.setenv("D2LMINI_LANGUAGE", variable)
+    assert main(["check"]) == 0
+    assert capsys.readouterr().out == f"OK   it\n{verdict}\n"
 
 
 # ---------------------------------------------------------------- translate.py itself
@@ -274,7 +425,7 @@ def test_a_damaged_file_is_refused_and_kept(course, old, new, name):
     assert file.read_text() == damaged
 
 
-@pytest.mark.parametrize("path", CHAPTERS + EXERCISES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CHAPTERS + EXERCISES, ids=label)
 def test_no_english_text_has_what_ends_a_comment(path):
     text = path.read_text(encoding="utf-8")
     cells = [c for c in json.loads(text)["cells"] if c["cell_type"] == "markdown"]
