@@ -66,6 +66,8 @@ def test_nothing_is_left_to_translate(language, file):
 @pytest.mark.parametrize("language", EDITIONS)
 def test_no_notebook_is_missing_and_nothing_else_is_there(language):
     folder = ROOT / f"notebooks-{language}"
+    made = [path for path, _ in translate.edition(language) if folder in path.parents]
+    assert sorted(made) == sorted(folder / name for name in SOURCES)
     there = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     notebooks = [path for path in there if ".ipynb_checkpoints" not in path.parts]
     assert sorted(notebooks) == sorted(SOURCES)
