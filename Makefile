@@ -1,12 +1,14 @@
 # make lab        JupyterLab, with chapter 1 open
+# make lab-zh     the same in Chinese (notebooks-zh/)
 # make environment  only what the other commands begin with: install what a reader needs
 # make test       all tests but the slow ones
 # make test-slow  the slow ones
 # make browser-test  run all notebooks in JupyterLab in Chromium
 # make notebooks  run every chapter and solution again, keep the outputs, and copy the
-#                 README's pictures from them
+#                 README's pictures from them; then make editions
 # make exercises  make the exercises from the solutions (answers in them are lost), and
-#                 enter their points in the gradebook
+#                 enter their points in the gradebook; then make editions
+# make editions   make notebooks-zh/ and README.zh.md from the English and translations/
 # make html       make the chapters a site in site/, to be read without Jupyter
 # make bench      measure d2lmini beside d2l 1.0.3
 # make places     run the chapters where people are; the table in CONTRIBUTING.md (long)
@@ -24,8 +26,7 @@ HERE := $(VENV)/here-$(shell pwd -P | cksum | cut -d' ' -f1)
 # The kernels of this environment come before the user's own.
 export JUPYTER_PREFER_ENV_PATH := 1
 
-LAB_OPTIONS := --notebook-dir=notebooks
-LAB_OPTIONS += --LabApp.default_url=/lab/tree/01_vgg_blocks.ipynb
+LAB_OPTIONS := --LabApp.default_url=/lab/tree/01_vgg_blocks.ipynb
 # Defaults, below the reader's own settings: no question about JupyterLab's news.
 LAB_OPTIONS += --LabApp.app_settings_dir=tools/jupyterlab
 ifeq ($(shell id -u),0)  # a container: JupyterLab asks root to say so
@@ -35,11 +36,11 @@ ifeq ($(shell uname -s)$(DISPLAY)$(WAYLAND_DISPLAY),Linux)  # no screen
 LAB_OPTIONS += --no-browser
 endif
 
-.PHONY: lab environment test test-slow browser-test notebooks exercises html bench \
-	places oldest
+.PHONY: lab lab-zh environment test test-slow browser-test notebooks exercises editions \
+	html bench places oldest
 
-lab: environment
-	$(BIN)/jupyter lab $(LAB_OPTIONS)
+lab lab-zh: environment
+	$(BIN)/jupyter lab --notebook-dir=$(@:lab%=notebooks%) $(LAB_OPTIONS)
 
 test: | $(MADE)-tester
 	$(BIN)/ruff check .
@@ -59,9 +60,14 @@ notebooks: | $(MADE)-tester
 	$(BIN)/ruff format notebooks
 	$(BIN)/python tools/execute.py
 	$(BIN)/python tools/pictures.py
+	$(BIN)/python tools/translate.py
 
 exercises: | $(MADE)-tester
 	$(BIN)/python tools/make_exercises.py
+	$(BIN)/python tools/translate.py
+
+editions: | $(MADE)-tester
+	$(BIN)/python tools/translate.py
 
 html: | $(MADE)-writer
 	$(BIN)/python tools/pages.py site

@@ -21,6 +21,7 @@ def pytest_configure(config):
     os.environ["MATPLOTLIBRC"] = str(Path(folder.name, "matplotlibrc"))
     Path(os.environ["MATPLOTLIBRC"]).touch()
     os.environ.pop("MPLBACKEND", None)
+    os.environ.pop("D2LMINI_LANGUAGE", None)
 
 
 def pytest_collectstart(collector):

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.metadata
+import locale
 import logging
 import os
 import sys
@@ -14,12 +15,18 @@ from packaging.requirements import Requirement
 
 from d2lmini.data import load_data_fashion_mnist
 from d2lmini.engine.fashion_mnist import find_fashion_mnist
+from d2lmini.engine.language import language, translated
 from d2lmini.engine.machine import facts
 from d2lmini.engine.parallel import num_processes, process_group, rank, split
 from d2lmini.models import VGG11, VGG13, VGG16, VGG19, shrink, vgg
 from d2lmini.training import train_ch6, try_gpu
 
 DEPTHS = {11: VGG11, 13: VGG13, 16: VGG16, 19: VGG19}
+# What check says at its end, by whether all works.
+VERDICTS = {
+    True: "All that the chapters need is here.",
+    False: "Something is missing: mend what the lines with FAIL name.",
+}
 
 
 def findings() -> Iterator[tuple[bool, str]]:
@@ -75,7 +82,11 @@ def check() -> int:
     results = list(findings())
     for works, text in results:
         print("OK  " if works else "FAIL", text)
-    return 0 if all(works for works, _ in results) else 1
+    all_works = all(works for works, _ in results)
+    place = locale.getlocale()[0] or ""  # on Windows "Chinese (Simplified)_China"
+    default = "zh" if place.lower().startswith(("zh", "chinese")) else "en"
+    print(translated(VERDICTS[all_works], language(default)))
+    return 0 if all_works else 1
 
 
 def data(options: Namespace) -> int:

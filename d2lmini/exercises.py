@@ -1,6 +1,7 @@
 """What the check cells of the exercises say: right, still to do, or which way to go.
 
-A message never holds the right value, so that nobody can copy it.
+A message never holds the right value, so that nobody can copy it. It is in the language
+of the notebook: messages/ has translations.
 """
 
 from __future__ import annotations
@@ -16,9 +17,14 @@ from typing import Any
 
 from torch import Tensor
 
+from d2lmini.engine.language import say
+
 
 class NotYet(AssertionError):
     """An answer that is missing or wrong. A notebook shows its text, no traceback."""
+
+    def __init__(self, text: str, **values: str) -> None:
+        super().__init__(say(text, **values))
 
     def _render_traceback_(self) -> list[str]:
         return str(self).splitlines()
@@ -42,11 +48,12 @@ def check(
     if callable(answer):
         answer = ask(what, answer, hint)
     if answer is None:
-        raise NotYet(f"{what}: still to do")
+        raise NotYet("{what}: still to do", what=what)
     fault = _fault(_plain(answer), _plain(expected), tolerance)
     if fault:
-        raise NotYet(f"{what} is {_shown(answer)}: {fault}.\nHint: {hint}")
-    print(f"{what}: right." + f" {why}" * bool(why))
+        text = "{what} is {answer}: {fault}.\nHint: {hint}"
+        raise NotYet(text, what=what, answer=_shown(answer), fault=fault, hint=hint)
+    print(say("{what}: right. {why}" if why else "{what}: right.", what=what, why=why))
 
 
 def ask(what: str, function: Callable[[], Any], hint: str) -> Any:
@@ -65,10 +72,13 @@ def ask(what: str, function: Callable[[], Any], hint: str) -> Any:
     except (Exception, SystemExit) as error:
         line = _own_line(error, caller)
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        where = f"\nIn your line: {line}" * bool(line)
-        raise NotYet(f"{what} fails: {reason}{where}\nHint: {hint}") from None
+        text = "{what} fails: {reason}\nIn your line: {line}\nHint: {hint}"
+        if not line:
+            text = "{what} fails: {reason}\nHint: {hint}"
+        raise NotYet(text, what=what, reason=reason, line=line, hint=hint) from None
     if answer is None:
-        raise NotYet(f"{what} returned None, or no return at all: still to do")
+        text = "{what} returned None, or no return at all: still to do"
+        raise NotYet(text, what=what)
     return answer
 
 

@@ -13,11 +13,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import nbformat
 import numpy as np
 import pytest
-from helpers import CHAPTERS, EXERCISES, NOTEBOOKS, ROOT, TOOLS, read
+from helpers import CHAPTERS, EXERCISES, NOTEBOOKS, ROOT, SOLUTIONS, TOOLS, read
 from jupyter_server.serverapp import list_running_servers
 from PIL import Image
 
@@ -81,15 +85,22 @@ SCROLLED = """[
 ].filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"""
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    """JupyterLab as `make lab` starts it, on a copy of the notebooks without outputs.
+def answering(runtime):
+    """The server that has its file in runtime, once it answers."""
+    for server in list_running_servers(runtime):
+        with suppress(URLError):
+            urlopen(f"{server['url']}api").close()
+            return server
+
+
+@contextmanager
+def jupyterlab(command, notebooks, folder):
+    """JupyterLab as `make COMMAND` starts it, on a copy of notebooks without outputs.
 
     The settings of whoever runs the test neither matter nor change.
     """
-    folder = tmp_path_factory.mktemp("course")
-    shutil.copytree(NOTEBOOKS, folder / "notebooks")
-    for path in folder.glob("notebooks/**/*.ipynb"):
+    shutil.copytree(notebooks, folder / notebooks.name)
+    for path in folder.glob("notebooks*/**/*.ipynb"):
         notebook = read(path)
         for cell in notebook.cells:
             if cell.cell_type == "code":
@@ -109,16 +120,22 @@ def lab(tmp_path_factory):
     }
     env.pop("MPLBACKEND", None)
 
-    make = ["make", "-f", ROOT / "Makefile", "lab", f"VENV={sys.prefix}"]
+    make = ["make", "-f", ROOT / "Makefile", command, f"VENV={sys.prefix}"]
     make += ["--old-file=environment"]  # it is made already
     with open(folder / "lab.log", "w") as log:
         process = subprocess.Popen(make, cwd=folder, env=env, stdout=log, stderr=log)
-    while not (servers := list(list_running_servers(folder / "runtime"))):
+    while not (server := answering(folder / "runtime")):
         assert process.poll() is None, (folder / "lab.log").read_text()
         time.sleep(0.1)
-    yield servers[0]
-    os.kill(servers[0]["pid"], signal.SIGTERM)
+    yield server
+    os.kill(server["pid"], signal.SIGTERM)
     process.wait()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    with jupyterlab("lab", NOTEBOOKS, tmp_path_factory.mktemp("course")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -147,9 +164,9 @@ def screenshot(request, page):
 class Notebook:
     """A notebook that is open in JupyterLab, beside the file it was copied from."""
 
-    def __init__(self, page, lab, path):
+    def __init__(self, page, lab, path, folder=NOTEBOOKS):
         self.page, self.lab = page, lab
-        self.path = path.relative_to(NOTEBOOKS).as_posix()
+        self.path = path.relative_to(folder).as_posix()
         self.cells = read(path).cells
         self.code = [i for i, c in enumerate(self.cells) if c.cell_type == "code"]
         self.trainings = [i for i in self.code if is_training(self.cells[i])]
@@ -364,3 +381,89 @@ def test_an_exercise_says_what_is_still_to_do(page, lab, path):
     assert ran == [i for i in notebook.code if i <= check]
     assert [i for i in ran if is_error(seen[i])] == [check]
     assert re.fullmatch(r".+: still to do\n?", seen[check]["texts"][-1])
+
+
+# ---------------------------------------------------------------- in Chinese
+
+CHINESE = ROOT / "notebooks-zh"
+HAN = "[\u3400-\u9fff]"
+# The texts of a notebook without code and formulas, and the number of formulas.
+TEXTS = """() => {
+    const cells = [...document.querySelectorAll('.jp-RenderedMarkdown')];
+    const copies = cells.map(cell => cell.cloneNode(true));
+    copies.forEach(copy => copy.querySelectorAll('code, mjx-container').forEach(
+        part => part.remove()));
+    const formulas = document.querySelectorAll('.jp-RenderedMarkdown mjx-container');
+    return [copies.map(copy => copy.textContent).join('\\n'), formulas.length];
+}"""
+# How many different pictures the letters give, in the font of the texts. What no font
+# has is drawn as one and the same box.
+PICTURES = """letters => {
+    const text = document.querySelector('.jp-RenderedMarkdown');
+    const family = getComputedStyle(text).fontFamily;
+    const picture = letter => {
+        const canvas = document.createElement('canvas');
+        canvas.width = canvas.height = 40;
+        const context = canvas.getContext('2d');
+        context.font = `30px ${family}`;
+        context.fillText(letter, 4, 32);
+        return canvas.toDataURL();
+    };
+    return new Set([...letters].map(picture)).size;
+}"""
+
+
+@pytest.fixture(scope="module")
+def lab_zh(tmp_path_factory, page):
+    folder = tmp_path_factory.mktemp("course-zh")
+    with jupyterlab("lab-zh", CHINESE, folder) as server:
+        page.goto(f"{server['url']}lab?token={server['token']}")
+        yield server
+
+
+@pytest.mark.parametrize(
+    "path",
+    [CHINESE / path.relative_to(NOTEBOOKS) for path in CHAPTERS + EXERCISES],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+def test_a_notebook_in_chinese_is_shown_well(page, lab_zh, path):
+    """As it lies there; its code is run in English."""
+    notebook = Notebook(page, lab_zh, path, CHINESE)
+    sources = [c.source for c in notebook.cells if c.cell_type == "markdown"]
+    source = re.sub("(?s)```.*?```|`[^`]+`", "", "\n".join(sources))
+    formulas = re.findall(r"\$\$.+?\$\$|\$[^$]+\$", source, re.DOTALL)
+    page.wait_for_function(f"n => ({TEXTS})()[1] == n", arg=len(formulas))
+    text, _ = page.evaluate(TEXTS)
+    assert "*" not in text
+    assert "$" not in text
+    letters = set(re.findall(HAN, source))
+    assert letters == set(re.findall(HAN, text))
+    assert page.evaluate(PICTURES, "".join(letters)) == len(letters)
+
+
+def test_checks_of_a_notebook_in_chinese_speak_chinese(page, lab_zh):
+    """One exercise is right, the next one is not."""
+    folder = Path(lab_zh["root_dir"])
+    path = folder / EXERCISES[0].relative_to(NOTEBOOKS)
+    filled = read(path)
+    answers = {cell.id: cell.source for cell in read(SOLUTIONS[0]).cells}
+    for cell in filled.cells:
+        if cell.id == "e01-03":
+            cell.source = answers[cell.id]
+        if cell.id == "e01-06":
+            cell.source = answers[cell.id].replace("* c + c)", "* c)")
+    nbformat.write(filled, path)
+
+    notebook = Notebook(page, lab_zh, path, folder)
+    notebook.menu("Run", "Run All Cells")
+    notebook.wait()
+    texts = {
+        cell.id: "".join(seen["texts"])
+        for cell, seen in zip(notebook.cells, notebook.seen(), strict=True)
+    }
+    right = "输入边长比smallest(7, 11, 2, 4)少一个像素时，输出的边长：正确。"
+    assert right in texts["e01-04"]
+    assert texts["e01-07"].strip() == (
+        "params_in_a_row(2, 3, 3)：你的结果是162，太小了。\n"
+        "提示：每对通道有一个卷积核，每个输出通道有一个偏置"
+    )

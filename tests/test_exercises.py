@@ -22,7 +22,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from helpers import NOTEBOOKS, NUM_CHECKS, SOLUTIONS, read
+from helpers import NOTEBOOKS, NUM_CHECKS, ROOT, SOLUTIONS, read
 from nbclient import NotebookClient
 from nbgrader.api import Gradebook
 
@@ -47,6 +47,8 @@ def unused(k):
     return 0"""
 SWAP_INSIDE = """block[-2], block[-1] = block[-1], block[-2]
     return block"""
+
+CHINESE = ROOT / "notebooks-zh/exercises"
 
 # Chapter, exercise, and what a student wrote instead of what is right; and the check
 # that it fails where it is not the exercise's first one.
@@ -279,9 +281,13 @@ def course(tmp_path_factory):
     return folder
 
 
-def hand_in(course, student, chapter, texts, lost=None):
-    """Submit the exercises of a chapter with these answers, without the cell lost."""
-    notebook = read(course / "exercises" / chapter / f"{chapter}.ipynb")
+def hand_in(course, student, chapter, texts, lost=None, exercises=None):
+    """Submit the exercises of a chapter with these answers, without the cell lost.
+
+    exercises: another edition's folder of them.
+    """
+    exercises = exercises or course / "exercises"
+    notebook = read(exercises / chapter / f"{chapter}.ipynb")
     if lost:
         notebook.cells.remove(cells_of(notebook)[lost])
     for cell in notebook.cells:
@@ -305,10 +311,12 @@ def graded(course):
     """The course folder after the grading, and two gradebooks, as two processes grade
     half of the chapters each."""
     for path in SOLUTIONS:
-        texts = answers(path)
-        hand_in(course, "right", path.stem, texts)
-        hand_in(course, "missing", path.stem, {})
-        hand_in(course, "wrong", path.stem, wrong_answers(path.stem, texts))
+        right = answers(path)
+        wrong = wrong_answers(path.stem, right)
+        for student, texts in [("right", right), ("missing", {}), ("wrong", wrong)]:
+            hand_in(course, student, path.stem, texts)
+            if path == SOLUTIONS[0]:
+                hand_in(course, f"{student}-zh", path.stem, texts, exercises=CHINESE)
     texts = answers(SOLUTIONS[0])
     noisy = texts["sizes"].replace("    return (k", NOTE + "    return (k")
     texts["sizes"] = f"import sys\n\nSTDERR = sys.stderr\n{noisy}"
@@ -365,6 +373,17 @@ def test_accidents_cost_no_points(graded):
     chapter = SOLUTIONS[0].stem
     expected = {k: (p, p) for k, p in max_points().items() if k[0] == chapter}
     assert points(graded, "unlucky") == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("student", ["right", "missing", "wrong"])
+def test_exercises_in_chinese_get_the_same_points(graded, student):
+    """In the English course; what the feedback shows stays Chinese."""
+    chapter = SOLUTIONS[0].stem
+    expected = {k: p for k, p in points(graded, student).items() if k[0] == chapter}
+    assert points(graded, f"{student}-zh") == expected
+    path = graded[0] / "autograded" / f"{student}-zh" / chapter / f"{chapter}.ipynb"
+    assert read(path).cells[0].source.startswith("# 练习1")
 
 
 @pytest.mark.slow

@@ -49,7 +49,8 @@ def test_check_finds_all_that_the_course_needs():
         "sample: 6,000 + 1,000 images",
         "full data: ",
     ]
-    lines = done.stdout.splitlines()
+    *lines, verdict = done.stdout.splitlines()
+    assert verdict == "All that the chapters need is here."
     assert all(line.startswith("OK   ") for line in lines)
     for text in expected:
         assert [line for line in lines if line.startswith(f"OK   {text}")], text
@@ -145,7 +146,8 @@ def test_check_tells_that_there_is_no_kernel(monkeypatch, capsys):
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
-def test_make_lab_offers_this_environments_kernel(tmp_path):
+@pytest.mark.parametrize("edition", ["", "-zh"])
+def test_make_lab_offers_this_environments_kernel(tmp_path, edition):
     """Though the user has a kernel of that name, of another environment."""
     users = tmp_path / "kernels/python3/kernel.json"
     users.parent.mkdir(parents=True)
@@ -157,13 +159,13 @@ def test_make_lab_offers_this_environments_kernel(tmp_path):
     jupyter.chmod(0o755)
     make = ["make", "--silent", "--no-print-directory", f"BIN={tmp_path}"]
     done = subprocess.run(
-        [*make, "--old-file=environment", "lab"],
+        [*make, "--old-file=environment", f"lab{edition}"],
         env=os.environ | {"JUPYTER_DATA_DIR": str(tmp_path)} | prefers_the_users,
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
     )
-    assert done.stderr.startswith("lab --notebook-dir=notebooks")
+    assert done.stderr.startswith(f"lab --notebook-dir=notebooks{edition} ")
     kernel = json.loads(done.stdout)["kernelspecs"]["python3"]
     folder = Path(kernel["resource_dir"]).resolve()
     assert folder.is_relative_to(Path(sys.prefix).resolve())

@@ -49,6 +49,11 @@ def test_the_sample_loads_from_an_installed_wheel(installed, tmp_path):
     assert test.split() == ["1000", *["100"] * 10]
 
 
+def test_the_messages_in_chinese_are_in_the_wheel(installed):
+    name = "d2lmini/messages/zh.json"
+    assert (installed / name).read_bytes() == (ROOT / name).read_bytes()
+
+
 def test_the_licences_are_in_the_wheel(installed):
     sample = (ROOT / "d2lmini/sample/LICENSE").read_bytes()
     assert (installed / "d2lmini/sample/LICENSE").read_bytes() == sample
