@@ -34,6 +34,9 @@ function load(data) {
       const whole = decodeNumbers(layer.weight, Int16Array, channels * length);
       layer.weight = Float32Array.from(
         whole, (n, i) => n * layer.factor[Math.floor(i / length)]);
+      // the same, what belongs to one number of the window side by side
+      layer.columns = layer.weight.map(
+        (_, i) => layer.weight[i % channels * length + Math.floor(i / channels)]);
     }
     input = layer.shape;
   }
@@ -70,21 +73,26 @@ function readWindow(layer, x, channel, row, column, window, at, outside) {
     }
 }
 
-// Convolution, and linear layer: windows of all channels times the kernels.
+// Convolution, and linear layer: windows of all channels times the kernels. Many
+// numbers are 0, after ReLU, and add nothing.
 function weightedSums(layer, x) {
-  const [channels, height, width] = layer.shape, {weight, bias} = layer;
+  const [channels, height, width] = layer.shape, {columns, bias} = layer;
   const size = layer.kernel[0] * layer.kernel[1];
   const window = new Float32Array(layer.input[0] * size);
+  const sums = new Float64Array(channels);
   const y = new Float32Array(channels * height * width);
   for (let row = 0; row < height; row++)
     for (let column = 0; column < width; column++) {
       for (let c = 0; c < layer.input[0]; c++)
         readWindow(layer, x, c, row, column, window, c * size, 0);
-      for (let c = 0, w = 0; c < channels; c++) {
-        let sum = 0;
-        for (let i = 0; i < window.length; i++) sum += weight[w++] * window[i];
-        y[(c * height + row) * width + column] = sum + bias[c];
+      sums.fill(0);
+      for (let i = 0; i < window.length; i++) {
+        const value = window[i], begin = i * channels;
+        if (value !== 0)
+          for (let c = 0; c < channels; c++) sums[c] += value * columns[begin + c];
       }
+      for (let c = 0; c < channels; c++)
+        y[(c * height + row) * width + column] = sums[c] + (bias ? bias[c] : 0);
     }
   return y;
 }
@@ -297,6 +305,8 @@ function number(value) {
   return (value === 0 ? "0" : value.toFixed(digits)).replace("-", "−");
 }
 
+const inGrid = value => value === -Infinity ? "" : // outside the image
+  value === 0 ? "0" : value.toFixed(2).replace("-", "−");
 const percent = chance => `${(100 * chance).toFixed(chance < 0.0995 ? 1 : 0)}%`;
 const shapeText = dims => dims.join(" × ");
 
@@ -329,17 +339,19 @@ function scaleOf(values) {
     if (value < low) low = value;
     if (value > high) high = value;
   }
-  return {signed: low < 0, largest: Math.max(high, -low) || 1};
+  return {signed: low < 0, largest: Math.max(high, -low) || 1, gamma: 0.6};
 }
 
-function paint(canvas, values, height, width, {signed, largest}) {
+// Maps are brightened (gamma): else one large number would leave the others dark.
+function paint(canvas, values, height, width, {signed, largest, gamma = 1}) {
   canvas.height = height;
   canvas.width = width;
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);
   for (let i = 0; i < height * width; i++) {
-    const share = (values[i] ?? 0) / largest; // a grid may have places to spare
-    image.data.set(signed ? signedColor(share) : Array(3).fill(255 * share), 4 * i);
+    if (i >= values.length) break; // a grid may have places to spare
+    const share = values[i] / largest, bright = 255 * Math.abs(share) ** gamma;
+    image.data.set(signed ? signedColor(share) : [bright, bright, bright], 4 * i);
     image.data[4 * i + 3] = 255;
   }
   context.putImageData(image, 0, 0);
@@ -360,13 +372,18 @@ function strongestFirst(values) {
   return values.map((_, i) => i).sort((a, b) => values[b] - values[a]);
 }
 
-// A box of buttons of which one is chosen. The tab key stops once; arrows choose.
-function radios(box, count, fill, chosen, choose) {
+// A box of buttons of which one is chosen. The tab key stops once; arrows choose. On a
+// small screen, what a choice opens may lie further down: a click brings it into view.
+function radios(box, count, fill, chosen, choose, opens) {
   box.choose = choose;
   if (!box.onclick) {
     const index = event =>
       [...box.children].indexOf(event.target.closest("[role=radio]"));
-    box.onclick = event => { if (index(event) >= 0) box.choose(index(event)); };
+    box.onclick = event => {
+      if (index(event) < 0) return; // between the buttons
+      box.choose(index(event));
+      if (opens) bringIntoView(opens);
+    };
     box.onkeydown = event => {
       const last = box.children.length - 1, i = index(event);
       const next = {
@@ -388,6 +405,11 @@ function radios(box, count, fill, chosen, choose) {
     button.tabIndex = i === Math.max(chosen, 0) ? 0 : -1;
     fill(button, i);
   }
+}
+
+function bringIntoView(section) {
+  const {top} = section.getBoundingClientRect();
+  if (top < 0 || top > 0.7 * innerHeight) section.scrollIntoView();
 }
 
 // ------------------------------------------------- 4. What is shown, top to bottom
@@ -515,19 +537,18 @@ function showPushes() {
     const value = `${say(way)} ${number(Math.abs(push))}`;
     bar(button, say("channel", {n: order[i]}), Math.abs(push) / largest, value);
     button.classList.toggle("down", push < 0);
-  }, chosen, i => { chooseMap(end - 1, order[i]); });
+  }, chosen, i => chooseMap(end - 1, order[i]), $("number"));
 }
 
 // A layer's strongest map; of maps of one pixel each, all of them as a grid.
 function paintLayer(canvas, i) {
   const [channels, height, width] = DATA.layers[i].shape;
-  const scale = scaleOf(outputs[i + 1]);
   if (height * width === 1) {
-    const columns = Math.ceil(Math.sqrt(channels));
-    paint(canvas, outputs[i + 1], Math.ceil(channels / columns), columns, scale);
+    const columns = Math.ceil(Math.sqrt(channels)), y = outputs[i + 1];
+    paint(canvas, y, Math.ceil(channels / columns), columns, scaleOf(y));
   } else {
-    const [strongest] = strongestFirst(strengths(i));
-    paint(canvas, mapOf(i, strongest), height, width, scale);
+    const map = mapOf(i, strongestFirst(strengths(i))[0]);
+    paint(canvas, map, height, width, scaleOf(map));
   }
 }
 
@@ -544,7 +565,7 @@ function showWay() {
       for (const layer of places[i].layers)
         kinds.appendChild(document.createElement("i")).dataset.kind =
           DATA.layers[layer].kind;
-  }, places.indexOf(placeOf(state.layer)), i => chooseLayer(places[i].layers.at(-1)));
+  }, places.indexOf(placeOf(state.layer)), i => chooseLayer(places[i].layers.at(-1)), $("inside"));
 }
 
 const MOST = 512; // maps that are shown at once
@@ -571,7 +592,10 @@ function showInside() {
     button.title = label;
     const canvas = part(button, "canvas", "map");
     paint(canvas, mapOf(state.layer, order[i]), height, width, scale);
-  }, order.indexOf(state.unit[0]), i => chooseMap(state.layer, order[i]));
+  }, order.indexOf(state.unit[0]), i => chooseMap(state.layer, order[i]), $("number"));
+  // many maps are shown smaller
+  const size = height * width === 1 ? 2.2 : 7.5 - 0.6 * Math.log2(order.length);
+  $("maps").style.setProperty("--size", `${Math.max(2.2, size)}rem`);
 }
 
 // The numbers of the last layer are the classes' scores.
@@ -738,9 +762,10 @@ function convolutionStep(layer, x, channel, row, column) {
   }
   parts.push(grids([say("window"), windows[c]], layer.kernel[1],
     ["×", say("kernel"), kernels[c]], ["=", say("products"), products[c]]));
-  const total = sums.reduce((a, b) => a + b);
-  parts.push(element("p", say(inputs > 1 ? "conv_sum" : "conv_sum_one", {
-    part: number(sums[c]), sum: number(total), bias: number(layer.bias[channel])})));
+  const sum = number(sums.reduce((a, b) => a + b));
+  parts.push(element("p", say("conv_part", {part: number(sums[c])})
+    + (inputs > 1 ? say("conv_all", {n: inputs, sum}) : "")
+    + (layer.bias ? say("conv_bias", {bias: number(layer.bias[channel])}) : "")));
   return parts;
 }
 
@@ -752,7 +777,7 @@ function linearStep(layer, x, channel) {
   const rows = order.map(j => [`${say("linear_row")} ${j}`,
     `${number(x[j])} × ${signed(number(weights[j]))}`, number(products[j])]);
   rows.push([say("linear_rest"), "", number(rest)]);
-  rows.push([say("linear_bias"), "", number(layer.bias[channel])]);
+  if (layer.bias) rows.push([say("linear_bias"), "", number(layer.bias[channel])]);
   const table = element("table", "", ...rows.map(row =>
     element("tr", "", ...row.map((text, k) => element(k ? "td" : "th", text)))));
   table.className = "sums";
@@ -771,18 +796,17 @@ function grids(first, columns, ...others) {
     box.setAttribute("aria-label", first[0]);
   }
   for (const [sign, name, values, marked] of [["", ...first], ...others]) {
-    if (sign) box.append(element("span", sign));
     const table = element("table", "", element("caption", name)), {largest} = scaleOf(values);
     values.forEach((value, k) => {
       if (k % columns === 0) table.append(element("tr"));
-      const cell = element("td", value === -Infinity ? "" : number(value));
+      const cell = element("td", inGrid(value));
       const color = value < 0 ? VIOLET : ORANGE;
       const strength = Math.min(1, Math.abs(value) / largest) * 0.4;
       if (value) cell.style.background = `rgb(${color.join(" ")} / ${strength})`;
       if (k === marked) cell.className = "marked";
       table.lastChild.append(cell);
     });
-    box.append(table);
+    box.append(element("div", "", ...(sign ? [element("span", sign)] : []), table));
   }
   return box;
 }

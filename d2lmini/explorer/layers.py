@@ -141,12 +141,13 @@ def _numbers(layer: nn.Module) -> dict[str, str]:
         return {}
     weight = layer.weight.flatten(1)
     factor = weight.abs().amax(dim=1, keepdim=True).clamp(min=1e-30) / 32767
-    bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias
-    return {
+    numbers = {
         "weight": as_base64((weight / factor).round(), "<i2"),
         "factor": as_base64(factor, "<f4"),
-        "bias": as_base64(bias, "<f4"),
     }
+    if layer.bias is not None:
+        numbers["bias"] = as_base64(layer.bias, "<f4")
+    return numbers
 
 
 def as_base64(values: Tensor, dtype: str) -> str:
