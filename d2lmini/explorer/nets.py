@@ -36,7 +36,13 @@ def read_net(path: str | os.PathLike, image_size: int | None = None) -> nn.Modul
     try:
         with torch.serialization.safe_globals(list(KINDS.values())):
             held = torch.load(io.BytesIO(content), "cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+    except (
+        EOFError,
+        KeyError,
+        RuntimeError,
+        ValueError,
+        pickle.UnpicklingError,
+    ) as error:
         raise ValueError(f"{path} {_why(content, error)}") from None
     if isinstance(held, nn.Module):
         return held
@@ -65,16 +71,15 @@ def _is_state_dict(held: object) -> bool:
 def vgg_with(state: dict[str, Tensor], image_size: int) -> nn.Sequential:
     """d2lmini.vgg with these weights, if they are such a network's."""
     advice = "save the whole net, torch.save(net, path)"
-    blocks, widths, in_channels = {}, [], 1
-    for name, value in state.items():
-        if name.endswith("weight") and value.dim() == 4:
-            in_channels = in_channels if blocks else value.shape[1]
-            blocks.setdefault(name.split(".")[0], []).append(len(value))
-        elif name.endswith("weight"):
-            widths.append(len(value))
-    if not blocks or not widths:
+    kernels = {}  # of each block
+    for name, weight in state.items():
+        if weight.dim() == 4:
+            kernels.setdefault(name.split(".")[0], []).append(weight)
+    widths = [len(weight) for weight in state.values() if weight.dim() == 2]
+    if not kernels or not widths:
         raise ValueError(f"these weights are not of d2lmini.vgg: {advice}")
-    conv_arch = [(len(channels), channels[-1]) for channels in blocks.values()]
+    conv_arch = [(len(block), len(block[0])) for block in kernels.values()]
+    in_channels = next(iter(kernels.values()))[0].shape[1]
     net = vgg(conv_arch, in_channels, widths[-1], image_size, widths[:-1])
     try:
         net.load_state_dict(state)
@@ -94,9 +99,7 @@ def net_from_text(text: str) -> nn.Sequential:
     """
     try:
         source = text[: text.index("\n)\n") + 2]
-        # "(4-5): 2 x ReLU()" stands for two layers, and "(6): ReLU()" for one
-        source = re.sub(r"^ *\(\d+\): ", "1 * ", source, flags=re.M)
-        source = re.sub(r"^ *\(\d+-\d+\): (\d+) x ", r"\1 * ", source, flags=re.M)
+        source = re.sub(r"^ *\(\d+\): ", "", source, flags=re.M)
         source = re.sub(r"\)$", "),", source, flags=re.M)
         return _build(ast.parse(source.rstrip(","), mode="eval").body)
     except (AttributeError, KeyError, SyntaxError, TypeError, ValueError):
@@ -109,6 +112,6 @@ def net_from_text(text: str) -> nn.Sequential:
 def _build(call: ast.Call) -> nn.Module:
     kind = KINDS[call.func.id]
     if kind is nn.Sequential:
-        return kind(*(_build(c.right) for c in call.args for _ in range(c.left.value)))
+        return kind(*map(_build, call.args))
     options = {option.arg: ast.literal_eval(option.value) for option in call.keywords}
     return kind(*map(ast.literal_eval, call.args), **options)
