@@ -105,7 +105,7 @@ function pool(layer, x) {
     for (let row = 0; row < height; row++)
       for (let column = 0; column < width; column++, i++) {
         readPoolWindow(layer, x, c, row, column, window);
-        if (layer.kind === "MaxPool2d") y[i] = Math.max(...window);
+        if (layer.kind === "MaxPool2d") y[i] = window.reduce((a, b) => Math.max(a, b));
         else y[i] = window.reduce((a, b) => a + b) / window.length;
       }
   return y;
