@@ -1,4 +1,4 @@
-"""Commands: python -m d2lmini check | data | train."""
+"""Commands: python -m d2lmini check | data | train | explore."""
 
 import argparse
 import importlib.metadata
@@ -18,8 +18,9 @@ from d2lmini.engine.fashion_mnist import find_fashion_mnist
 from d2lmini.engine.language import language, translated
 from d2lmini.engine.machine import facts
 from d2lmini.engine.parallel import num_processes, process_group, rank, split
+from d2lmini.explorer import read_net, write_page
 from d2lmini.models import VGG11, VGG13, VGG16, VGG19, shrink, vgg
-from d2lmini.training import train_ch6, try_gpu
+from d2lmini.training import evaluate_accuracy_gpu, train_ch6, try_gpu
 
 DEPTHS = {11: VGG11, 13: VGG13, 16: VGG16, 19: VGG19}
 # What check says at its end, by whether all works.
@@ -151,6 +152,18 @@ def about(options: Namespace, device: torch.device) -> dict:
     return {**facts(device), "processes": num_processes(), "settings": settings}
 
 
+def explore(options: Namespace) -> int:
+    """Write a page in which a trained net is alive, and say how good the net is."""
+    net = read_net(options.net, options.resize)
+    page = write_page(net, options.out, resize=options.resize, lang=options.lang)
+    print(f"{page}, {page.stat().st_size / 1e6:.1f} MB: open it in a browser")
+    test_iter = load_data_fashion_mnist(128, options.resize, sample=True)[1]
+    accuracy = evaluate_accuracy_gpu(net, test_iter)
+    side = options.resize or 28
+    print(f"accuracy on the sample's test images at {side}x{side}: {accuracy:.3f}")
+    return 0
+
+
 def parse(arguments: list[str] | None) -> Namespace:
     parser = argparse.ArgumentParser("python -m d2lmini", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -175,6 +188,13 @@ def parse(arguments: list[str] | None) -> Namespace:
     add("--seed", type=int, default=0, help="of all random numbers")
     add("--checkpoint", help="a file to go on from after an interruption")
     add("--history", type=Path, help="a JSON file for the results")
+
+    page = commands.add_parser("explore", help="write a page in which a net is alive")
+    add = page.add_argument
+    add("net", help="a checkpoint, or what torch.save(net, FILE) wrote")
+    add("--out", required=True, help="the HTML file to be written")
+    add("--resize", type=int, help="side of the net's images, if it is not 28")
+    add("--lang", default="en", choices=["en", "zh"], help="the page's language")
     return parser.parse_args(arguments)
 
 
@@ -183,7 +203,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "check":
             return check()
-        return data(options) if options.command == "data" else train(options)
+        commands = {"data": data, "train": train, "explore": explore}
+        return commands[options.command](options)
     except (OSError, ValueError, FloatingPointError) as error:
         print(error, file=sys.stderr)
         return 1

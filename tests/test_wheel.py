@@ -17,6 +17,11 @@ for loader in d2lmini.load_data_fashion_mnist(100, sample=True):
     counts = sum(torch.bincount(y, minlength=10) for _, y in loader)
     print(len(loader.dataset), *counts.tolist())
 """
+EXPLORE = """
+from torch import nn
+from d2lmini.explorer import write_page
+write_page(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), "page.html")
+"""
 
 
 def run(*command, **more):
@@ -52,6 +57,12 @@ def test_the_sample_loads_from_an_installed_wheel(installed, tmp_path):
 def test_the_messages_in_chinese_are_in_the_wheel(installed):
     name = "d2lmini/messages/zh.json"
     assert (installed / name).read_bytes() == (ROOT / name).read_bytes()
+
+
+def test_the_explorer_writes_its_page_from_an_installed_wheel(installed, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+    run(sys.executable, "-c", EXPLORE, cwd=tmp_path, env=environment)
+    assert "</html>" in (tmp_path / "page.html").read_text("utf-8")
 
 
 def test_the_licences_are_in_the_wheel(installed):

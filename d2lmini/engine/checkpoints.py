@@ -130,16 +130,23 @@ class Checkpoint:
             raise OSError(
                 f"cannot read the checkpoint {self.path} ({error.strerror}): {advice}"
             ) from None
-        content, digest = content[:-DIGEST_SIZE], content[-DIGEST_SIZE:]
-        if hashlib.sha256(content).digest() == digest:
-            # weights_only: a file from elsewhere must not run code
-            with contextlib.suppress(pickle.UnpicklingError):
-                return torch.load(
-                    io.BytesIO(content), map_location="cpu", weights_only=True
-                )
-        raise ValueError(
-            f"{self.path} is damaged, or not a checkpoint of train_ch6: {advice}"
-        )
+        state = unpack(content)
+        if state is None:
+            raise ValueError(
+                f"{self.path} is damaged, or not a checkpoint of train_ch6: {advice}"
+            )
+        return state
+
+
+def unpack(content: bytes) -> dict | None:
+    """What a checkpoint holds; None where content is none, or a damaged one."""
+    content, digest = content[:-DIGEST_SIZE], content[-DIGEST_SIZE:]
+    if hashlib.sha256(content).digest() != digest:
+        return None
+    # weights_only: a file from elsewhere must not run code
+    with contextlib.suppress(pickle.UnpicklingError):
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return None
 
 
 def describe_run(
