@@ -41,7 +41,7 @@ def draw_columns(networks: dict[str, Sequence], title: str) -> None:
     from matplotlib.patches import Rectangle
 
     colors = {"conv": "C0", "pool": "C2", "linear": "C1"}
-    ax = new_drawing(2.4 * len(networks), 5, title)
+    ax = new_drawing(2.4 * len(networks), 6, title)
     highest = 0
     for left, (name, parts) in zip(range(0, 99, 4), networks.items(), strict=False):
         y = 0
@@ -54,10 +54,10 @@ def draw_columns(networks: dict[str, Sequence], title: str) -> None:
                 color = colors[layer.split()[0]]
                 ax.add_patch(Rectangle((left, y), 3, 0.5, color=color))
                 style = {"ha": "center", "va": "center", "color": "white"}
-                ax.text(left + 1.5, y + 0.25, layer, fontsize=8, **style)
+                ax.text(left + 1.5, y + 0.25, layer, fontsize=9, **style)
                 y += 0.6
             y += 0.15
-        ax.text(left + 1.5, -0.5, name, ha="center", fontsize=10)
+        ax.text(left + 1.5, -0.5, name, ha="center", fontsize=11)
         highest = max(highest, y)
     ax.set(xlim=(-0.3, left + 3.3), ylim=(-0.7, highest + 0.1))
 

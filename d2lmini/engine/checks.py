@@ -52,11 +52,12 @@ def check_size(resize: Any) -> list[int] | None:
 
 def check_image_size(image_size: int, num_blocks: int) -> None:
     """Each block halves the image."""
-    if image_size < 2**num_blocks:
+    smallest = 2**num_blocks
+    if image_size < smallest:
         raise ValueError(
             f"images of {image_size}x{image_size} are too small for {num_blocks} "
-            f"poolings: the smallest side that works is {2**num_blocks}; "
-            f"load larger ones with load_data_fashion_mnist(..., resize=64)"
+            f"poolings: the smallest side that works is {smallest}; "
+            f"load larger ones with load_data_fashion_mnist(..., resize={smallest})"
         )
 
 
