@@ -1,4 +1,4 @@
-"""Commands: python -m d2lmini check | data | train."""
+"""Commands: python -m d2lmini check | data | train | verify."""
 
 import argparse
 import importlib.metadata
@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from d2lmini.engine.fashion_mnist import find_fashion_mnist
 from d2lmini.engine.machine import facts
 from d2lmini.engine.parallel import num_processes, process_group, rank, split
 from d2lmini.models import VGG11, VGG13, VGG16, VGG19, shrink, vgg
+from d2lmini.recipe import RECORDS, verify
 from d2lmini.training import train_ch6, try_gpu
 
 DEPTHS = {11: VGG11, 13: VGG13, 16: VGG16, 19: VGG19}
@@ -70,12 +71,13 @@ def _kernel() -> tuple[bool, str]:
     return True, f"kernel python3 runs {sys.executable}"
 
 
-def check() -> int:
+def report(results: Iterable[tuple[bool, str]]) -> int:
     """Print an OK or FAIL line per finding; 1 when something that is needed fails."""
-    results = list(findings())
+    status = 0
     for works, text in results:
         print("OK  " if works else "FAIL", text)
-    return 0 if all(works for works, _ in results) else 1
+        status = status if works else 1
+    return status
 
 
 def data(options: Namespace) -> int:
@@ -140,12 +142,25 @@ def about(options: Namespace, device: torch.device) -> dict:
     return {**facts(device), "processes": num_processes(), "settings": settings}
 
 
+def recounts(options: Namespace) -> Iterator[tuple[bool, str]]:
+    """What the recorded networks get right: of the sample, and of the full set."""
+    yield from verify(options.records, sample=True)
+    if find_fashion_mnist(options.root):
+        yield from verify(options.records, root=options.root)
+    else:
+        yield True, "the full set is not here: python -m d2lmini data"
+
+
 def parse(arguments: list[str] | None) -> Namespace:
     parser = argparse.ArgumentParser("python -m d2lmini", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("check", help="is everything there that the chapters need?")
     full = commands.add_parser("data", help="find or download the full data set")
     full.add_argument("--root", help="a folder to look at first")
+
+    again = commands.add_parser("verify", help="judge the recorded networks again")
+    again.add_argument("--root", help="a folder to look at first for the full data set")
+    again.add_argument("--records", default=RECORDS, help="the folder of the records")
 
     run = commands.add_parser(
         "train",
@@ -171,7 +186,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     try:
         if options.command == "check":
-            return check()
+            return report(findings())
+        if options.command == "verify":
+            return report(recounts(options))
         return data(options) if options.command == "data" else train(options)
     except (OSError, ValueError, FloatingPointError) as error:
         print(error, file=sys.stderr)
