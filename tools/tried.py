@@ -60,7 +60,7 @@ def four_by_four(net: nn.Sequential) -> None:
 
 
 def largest(net: nn.Sequential) -> None:
-    net[-3] = nn.AdaptiveMaxPool2d(1)
+    net[4] = nn.AdaptiveMaxPool2d(1)
 
 
 def drop_out(net: nn.Sequential) -> None:
@@ -211,10 +211,30 @@ TRIED: dict[str, tuple] = {
         4,
         channels(16, 32, 48, 96, convs=(1, 1, 3, 3)),
     ),
+    "16, 26, 52, 104 channels, convolutions 1, 2, 2, 2": (
+        4,
+        channels(16, 26, 52, 104, convs=(1, 2, 2, 2)),
+    ),
+    "20, 40, 80, 160 channels, convolutions 1, 2, 2, 2, 8 epochs": (
+        8,
+        channels(20, 40, 80, 160, convs=(1, 2, 2, 2)),
+    ),
     "20, 40, 80, 160 channels, 10 epochs": (10, channels(20, 40, 80, 160)),
     "31, 62, 124, 248 channels, 4 epochs": (4, channels(31, 62, 124, 248)),
     "20, 40, 72, 144 channels, convolutions 1, 1, 3, 3, 7 epochs": (
         7,
         channels(20, 40, 72, 144, convs=(1, 1, 3, 3)),
+    ),
+    "24, 48, 96, 192 channels, 12 epochs": (12, channels(24, 48, 96, 192)),
+    "32, 64, 128, 256 channels, 8 epochs": (8, channels(32, 64, 128, 256)),
+    "24, 48, 96, 192 channels, 16 epochs": (16, channels(24, 48, 96, 192)),
+    "40, 80, 160, 320 channels, 6 epochs": (6, channels(40, 80, 160, 320)),
+    "32, 64, 128, 256 channels, 12 epochs": (12, channels(32, 64, 128, 256)),
+    "40, 80, 160, 320 channels, 8 epochs": (8, channels(40, 80, 160, 320)),
+    "48, 96, 192, 384 channels, 6 epochs": (6, channels(48, 96, 192, 384)),
+    "32, 64, 128, 256 channels, 12 epochs, squares of 8×8 cut out": (
+        12,
+        channels(32, 64, 128, 256),
+        cutout(8),
     ),
 }
