@@ -1,10 +1,10 @@
 """What takes too long for a chapter, recorded: python tools/records.py NAME
 
 starts    chapter 6's first epochs, one thing changed at a time: a few minutes
-seconds   chapter 6's recipes on all images, one seed, to be timed; what it has trained
-          is kept: a quarter of an hour on two cores, with nothing else running
-recipe    the same recipes with ten seeds
-targets   what is told of each recipe, from the two above and what was kept: a minute
+recipe    chapter 6's recipes on all images, ten seeds each
+seconds   one seed each, alone on the machine, to be timed; keeps what it has trained
+cores     the small recipes, timed on a machine without a GPU: some minutes
+targets   what is told of each recipe, from the three above and what was kept: a minute
 changes   chapter 6's recipe without each of its parts, on images held out
 tried     chapter 6's recipe with other tricks (tools/tried.py), likewise
 book      chapter 5's network with d2l's images, head and settings
@@ -12,7 +12,7 @@ claims    chapter 7's stacks of kernels
 rivals    chapter 7's AlexNet and VGG with three learning rates
 steps     how long chapter 7's AlexNet and VGG take for a training step
 
-"recipe" and the last six take minutes on a GPU, and many hours on two cores.
+All but starts, cores and targets take minutes on a GPU, and many hours on two cores.
 
 Runs the chapter's own cells, those with the tag "recipe". After each run it writes
 notebooks/records/NAME.json; runs that are in it already are not made again, so it goes
@@ -51,12 +51,10 @@ from d2lmini.recipe import count_right, recipe_net
 
 CHAPTERS = Path(__file__).parents[1] / "notebooks"
 FOLDER = CHAPTERS / "records"
-# target, epochs, channels of chapter 6's train_recipe
-RECIPES = [
-    (0.92, 2, ((1, 16), (1, 32), (2, 60), (2, 120))),
-    (0.93, 4, ((1, 16), (1, 32), (2, 60), (2, 120))),
-    (0.94, 7, ((1, 24), (1, 48), (2, 96), (2, 192))),
-]
+# chapter 6's targets; the number of epochs and the network that shall reach them
+SMALL = ((1, 16), (1, 32), (2, 60), (2, 120))
+LARGE = ((1, 32), (1, 64), (2, 128), (2, 256))
+RECIPES = [(0.92, 2, SMALL), (0.93, 4, SMALL), (0.93, 5, SMALL), (0.94, 12, LARGE)]
 # name, number of epochs, seed, and the function of these two that trains
 Run = tuple[str, int, int, Callable]
 
@@ -72,19 +70,30 @@ def recipe(defined: dict) -> Iterator[Run]:
             yield str(target), num_epochs, seed, partial(train, arch)
 
 
+def train_timed(
+    defined: dict, weights: Path | None, arch: ConvArch, num_epochs: int, seed: int
+) -> History:
+    """Also tells how long all of it took, with reading the data and with all tests."""
+    began = time.perf_counter()
+    net, history = defined["train_recipe"](num_epochs, seed, arch)
+    history.about["whole_seconds"] = time.perf_counter() - began
+    if weights:
+        torch.save(net.cpu().state_dict(), weights)
+    return history
+
+
 def seconds(defined: dict) -> Iterator[Run]:
-    """The same once more, to be timed; what was trained is kept."""
+    """The last recipe for each target once more; what it has trained is kept."""
+    last = {target: how for target, *how in RECIPES}
+    for target, (num_epochs, arch) in last.items():
+        weights = FOLDER / f"recipe_{target}.pt"
+        yield str(target), num_epochs, 0, partial(train_timed, defined, weights, arch)
 
-    def train(target: float, arch: ConvArch, num_epochs: int, seed: int) -> History:
-        began = time.perf_counter()
-        net, history = defined["train_recipe"](num_epochs, seed, arch)
-        # with reading the data, and all tests
-        history.about["whole_seconds"] = time.perf_counter() - began
-        torch.save(net.cpu().state_dict(), FOLDER / f"recipe_{target}.pt")
-        return history
 
-    for target, num_epochs, arch in RECIPES:
-        yield str(target), num_epochs, 0, partial(train, target, arch)
+def cores(defined: dict) -> Iterator[Run]:
+    """The small recipes' time without a GPU."""
+    for target, num_epochs, arch in RECIPES[:3]:
+        yield str(target), num_epochs, 0, partial(train_timed, defined, None, arch)
 
 
 def starts(defined: dict) -> Iterator[Run]:
@@ -155,6 +164,7 @@ ALL = {"sample": False, "batch_size": 256, "peak_lr": 0.3}
 RECORDS = {
     "starts": (CHAPTER_6, {"sample": True}, starts),
     "seconds": (CHAPTER_6, ALL, seconds),
+    "cores": (CHAPTER_6, ALL, cores),
     "recipe": (CHAPTER_6, ALL, recipe),
     "changes": (CHAPTER_6, ALL, changes),
     "tried": (CHAPTER_6, ALL, tried),
@@ -200,42 +210,53 @@ def record_targets(path: Path) -> None:
     """Sum each recipe up, and count what its kept weights get right, on a CPU."""
     from scipy.stats import ttest_1samp  # which no other record needs
 
-    defined = definitions(CHAPTER_6, ALL)
+    count_tflop = definitions(CHAPTER_6, ALL)["count_tflop"]
     _, runs = read_runs(FOLDER / "recipe.json")
-    about, timed = read_runs(FOLDER / "seconds.json")
-    tests = {
-        "right": load_data_fashion_mnist(500)[1],
-        "right_in_sample": load_data_fashion_mnist(500, sample=True)[1],
-    }
     targets = []
     for target, num_epochs, arch in RECIPES:
-        accs = [history.test_acc[-1] for history in runs[str(target)]]
-        weights = FOLDER / f"recipe_{target}.pt"
-        net = recipe_net(arch)
-        net.load_state_dict(torch.load(weights, weights_only=True))
-        tflop = defined["count_tflop"](arch, num_epochs)
-        (once,) = timed[str(target)]
-        ceiling = once.about["whole_seconds"] * about["matrix_gflops"] / 1000
-        targets.append(
-            {
-                "target": target,
-                "arch": arch,
-                "epochs": num_epochs,
-                "seeds": len(accs),
-                "mean": mean(accs),
-                "stdev": stdev(accs),
-                "p": ttest_1samp(accs, target, alternative="greater").pvalue,
-                "tflop": tflop,
-                "seconds": once.about["whole_seconds"],
-                "machine": about["machine"],
-                "matrix_gflops": about["matrix_gflops"],
-                "share": tflop / ceiling,
-                "weights": weights.name,
-                "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-                **{name: count_right(net, test) for name, test in tests.items()},
-            }
-        )
+        histories = [h for h in runs[str(target)] if len(h) == num_epochs]
+        accs = [history.test_acc[-1] for history in histories]
+        record = {
+            "target": target,
+            "arch": arch,
+            "epochs": num_epochs,
+            "seeds": len(accs),
+            "mean": mean(accs),
+            "stdev": stdev(accs),
+            "p": ttest_1samp(accs, target, alternative="greater").pvalue,
+            "tflop": count_tflop(arch, num_epochs),
+        }
+        times = {name: time_taken(name, record) for name in ("seconds", "cores")}
+        record["timed"] = {name: time for name, time in times.items() if time}
+        if times["seconds"]:
+            record |= kept_weights(FOLDER / f"recipe_{target}.pt", arch)
+        targets.append(record)
     write_whole(path, as_json(targets))
+
+
+def time_taken(name: str, record: dict) -> dict | None:
+    """Of one run of a recipe, and how that compares with a matrix product."""
+    about, runs = read_runs(FOLDER / f"{name}.json")
+    for history in runs.get(str(record["target"]), []):
+        if len(history) == record["epochs"]:
+            whole, rate = history.about["whole_seconds"], about["matrix_gflops"]
+            share = 1000 * record["tflop"] / whole / rate
+            machine = {key: about[key] for key in ("machine", "threads")}
+            return {**machine, "seconds": whole, "matrix_gflops": rate, "share": share}
+    return None
+
+
+def kept_weights(path: Path, arch: ConvArch) -> dict:
+    """Their file, and how many test images they get right."""
+    net = recipe_net(arch)
+    net.load_state_dict(torch.load(path, weights_only=True))
+    full, sample = (load_data_fashion_mnist(500, sample=s)[1] for s in (False, True))
+    return {
+        "weights": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "right": count_right(net, full),
+        "right_in_sample": count_right(net, sample),
+    }
 
 
 def record_steps(path: Path) -> None:

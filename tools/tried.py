@@ -19,10 +19,6 @@ def called_with(**arguments) -> Trick:
     return lambda defined, options: options.update(arguments)
 
 
-def channels(*widths: int, convs: tuple[int, ...] = (1, 1, 2, 2)) -> Trick:
-    return called_with(conv_arch=tuple(zip(convs, widths, strict=True)))
-
-
 # ---------------------------------------------------------------- the network
 
 
@@ -186,55 +182,55 @@ def fewer_easy(defined: dict, options: dict) -> None:
     options["loaders"] = DataLoader(Subset(images.dataset, kept)), held_out
 
 
+def sizes() -> dict[str, tuple]:
+    """Other numbers of channels, of convolutions and of epochs, by name."""
+    plain, found = (1, 1, 2, 2), {}
+    for num_epochs, convs, *widths in (
+        (2, plain, 16, 32, 60, 120),
+        (4, (1, 1, 3, 3), 16, 32, 48, 96),
+        (4, (1, 2, 2, 2), 16, 26, 52, 104),
+        (4, plain, 31, 62, 124, 248),
+        (6, plain, 40, 80, 160, 320),
+        (6, plain, 48, 96, 192, 384),
+        (7, (1, 1, 3, 3), 20, 40, 72, 144),
+        (7, plain, 24, 48, 96, 192),
+        (8, (1, 2, 2, 2), 20, 40, 80, 160),
+        (8, plain, 32, 64, 128, 256),
+        (8, plain, 40, 80, 160, 320),
+        (10, plain, 20, 40, 80, 160),
+        (12, plain, 24, 48, 96, 192),
+        (12, plain, 32, 64, 128, 256),
+        (16, plain, 24, 48, 96, 192),
+    ):
+        conv_arch = tuple(zip(convs, widths, strict=True))
+        name = f"{num_epochs} epochs of {' '.join(f'{n}x{c}' for n, c in conv_arch)}"
+        found[name] = num_epochs, called_with(conv_arch=conv_arch)
+    return found
+
+
 # name: number of epochs, tricks
 TRIED: dict[str, tuple] = {
     "the recipe": (4,),
-    "2 epochs": (2,),
-    "24, 48, 96, 192 channels, 7 epochs": (7, channels(24, 48, 96, 192)),
-    "label smoothing 0.2": (4, called_with(smoothing=0.2)),
-    "weights kept at one size": (4, with_optimizer(one_size)),
-    "Nesterov's momentum in Muon": (4, nesterov),
-    "squares of 8×8 cut out": (4, cutout(8)),
-    "fewer easy images, 5 epochs": (5, fewer_easy),
-    "averaged weights": (4, with_optimizer(averaged)),
+    "GELU, not ReLU": (4, with_net(gelu)),
     "the last block on 4×4 pixels": (4, with_net(four_by_four)),
-    "the largest pixel, not the mean": (4, with_net(largest)),
     "no learned scales": (4, with_net(fixed_scale)),
-    "Dropout 0.2": (4, with_net(drop_out)),
-    "weight decay": (4, with_optimizer(decay)),
-    "pooling after ReLU": (4, with_net(pool_after_relu)),
     "5 Newton-Schulz steps": (4, five_steps),
+    "every second image of easy classes, 5 epochs": (5, fewer_easy),
+    "weight decay": (4, with_optimizer(decay)),
+    "label smoothing 0.2": (4, called_with(smoothing=0.2)),
+    "Nesterov's momentum in Muon": (4, nesterov),
+    "averaged weights": (4, with_optimizer(averaged)),
+    "weights kept at one size": (4, with_optimizer(one_size)),
     "batches of 128": (4, half_batches),
-    "GELU": (4, with_net(gelu)),
+    "pooling after ReLU": (4, with_net(pool_after_relu)),
+    "the largest pixel, not the mean": (4, with_net(largest)),
+    "Dropout 0.2": (4, with_net(drop_out)),
+    "squares of 8×8 cut out": (4, cutout(8)),
     "shifts of a pixel": (4, shifts),
-    "16, 32, 48, 96 channels, convolutions 1, 1, 3, 3": (
-        4,
-        channels(16, 32, 48, 96, convs=(1, 1, 3, 3)),
-    ),
-    "16, 26, 52, 104 channels, convolutions 1, 2, 2, 2": (
-        4,
-        channels(16, 26, 52, 104, convs=(1, 2, 2, 2)),
-    ),
-    "20, 40, 80, 160 channels, convolutions 1, 2, 2, 2, 8 epochs": (
-        8,
-        channels(20, 40, 80, 160, convs=(1, 2, 2, 2)),
-    ),
-    "20, 40, 80, 160 channels, 10 epochs": (10, channels(20, 40, 80, 160)),
-    "31, 62, 124, 248 channels, 4 epochs": (4, channels(31, 62, 124, 248)),
-    "20, 40, 72, 144 channels, convolutions 1, 1, 3, 3, 7 epochs": (
-        7,
-        channels(20, 40, 72, 144, convs=(1, 1, 3, 3)),
-    ),
-    "24, 48, 96, 192 channels, 12 epochs": (12, channels(24, 48, 96, 192)),
-    "32, 64, 128, 256 channels, 8 epochs": (8, channels(32, 64, 128, 256)),
-    "24, 48, 96, 192 channels, 16 epochs": (16, channels(24, 48, 96, 192)),
-    "40, 80, 160, 320 channels, 6 epochs": (6, channels(40, 80, 160, 320)),
-    "32, 64, 128, 256 channels, 12 epochs": (12, channels(32, 64, 128, 256)),
-    "40, 80, 160, 320 channels, 8 epochs": (8, channels(40, 80, 160, 320)),
-    "48, 96, 192, 384 channels, 6 epochs": (6, channels(48, 96, 192, 384)),
-    "32, 64, 128, 256 channels, 12 epochs, squares of 8×8 cut out": (
+    **sizes(),
+    "12 epochs of 1x32 1x64 2x128 2x256, squares cut out": (
         12,
-        channels(32, 64, 128, 256),
+        called_with(conv_arch=((1, 32), (1, 64), (2, 128), (2, 256))),
         cutout(8),
     ),
 }
