@@ -93,6 +93,7 @@ def every_layer():
         nn.Linear(12, 10),
     )
     net(torch.rand(8, 1, 40, 44))  # a running mean and variance
+    net[-1].weight.data *= 30  # scores of several units
     return net, (40, 44)
 
 
