@@ -123,7 +123,8 @@ def with_width(text: re.Match) -> str:
     size = re.search(r"([\d.]+)px", style)
     if not re.search("(px|family:) 'DejaVu Sans'", style) or max(words) >= "\u2e80":
         return text[0]
-    font = FontProperties(size=size[1], weight=700 if "700" in style else 400)
+    bold = re.search(r"\b700\b", style)
+    font = FontProperties(size=size[1], weight="bold" if bold else "normal")
 
     def width(string):
         return text_to_path.get_text_width_height_descent(string, font, ismath=False)[0]
