@@ -1,4 +1,4 @@
-"""Commands: python -m d2lmini check | data | train | explore."""
+"""Commands: python -m d2lmini check | data | train | verify | explore."""
 
 import argparse
 import importlib.metadata
@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from d2lmini.engine.machine import facts
 from d2lmini.engine.parallel import num_processes, process_group, rank, split
 from d2lmini.explorer import read_net, write_page
 from d2lmini.models import VGG11, VGG13, VGG16, VGG19, shrink, vgg
+from d2lmini.recipe import RECORDS, verify
 from d2lmini.training import evaluate_accuracy_gpu, train_ch6, try_gpu
 
 DEPTHS = {11: VGG11, 13: VGG13, 16: VGG16, 19: VGG19}
@@ -78,16 +79,22 @@ def _kernel() -> tuple[bool, str]:
     return True, f"kernel python3 runs {sys.executable}"
 
 
-def check() -> int:
-    """Print an OK or FAIL line per finding; 1 when something that is needed fails."""
-    results = list(findings())
+def report(results: Iterable[tuple[bool, str]]) -> bool:
+    """Print an OK or FAIL line for each result, as it comes; whether all are OK."""
+    all_work = True
     for works, text in results:
         print("OK  " if works else "FAIL", text)
-    all_works = all(works for works, _ in results)
+        all_work = all_work and works
+    return all_work
+
+
+def check(options: Namespace) -> int:
+    """Say whether all that the chapters need is here; 1 when something is missing."""
+    all_work = report(findings())
     place = locale.getlocale()[0] or ""  # on Windows "Chinese (Simplified)_China"
     default = "zh" if place.lower().startswith(("zh", "chinese")) else "en"
-    print(translated(VERDICTS[all_works], language(default)))
-    return 0 if all_works else 1
+    print(translated(VERDICTS[all_work], language(default)))
+    return 0 if all_work else 1
 
 
 def data(options: Namespace) -> int:
@@ -164,12 +171,26 @@ def explore(options: Namespace) -> int:
     return 0
 
 
+def judge_again(options: Namespace) -> int:
+    """Judge the recorded networks by the sample, and by the full set where it is."""
+    as_recorded = report(verify(options.records, sample=True))
+    if find_fashion_mnist(options.root):
+        as_recorded &= report(verify(options.records, root=options.root))
+    else:
+        print("the full set is not here: python -m d2lmini data")
+    return 0 if as_recorded else 1
+
+
 def parse(arguments: list[str] | None) -> Namespace:
     parser = argparse.ArgumentParser("python -m d2lmini", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("check", help="is everything there that the chapters need?")
     full = commands.add_parser("data", help="find or download the full data set")
     full.add_argument("--root", help="a folder to look at first")
+
+    again = commands.add_parser("verify", help="judge the recorded networks again")
+    again.add_argument("--root", help="a folder to look at first for the full data set")
+    again.add_argument("--records", default=RECORDS, help="the folder of the records")
 
     run = commands.add_parser(
         "train",
@@ -201,9 +222,13 @@ def parse(arguments: list[str] | None) -> Namespace:
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     try:
-        if options.command == "check":
-            return check()
-        commands = {"data": data, "train": train, "explore": explore}
+        commands = {
+            "check": check,
+            "data": data,
+            "train": train,
+            "verify": judge_again,
+            "explore": explore,
+        }
         return commands[options.command](options)
     except (OSError, ValueError, FloatingPointError) as error:
         print(error, file=sys.stderr)

@@ -45,6 +45,7 @@ def draw_columns(networks: dict[str, Sequence], title: str) -> None:
     highest = 0
     for left, (name, parts) in zip(range(0, 99, 4), networks.items(), strict=False):
         y = 0
+        ax.text(left + 1.5, -0.5, name, ha="center", fontsize=11)
         for part in parts:
             layers = [part] if isinstance(part, str) else part
             if layers is part:
@@ -57,7 +58,6 @@ def draw_columns(networks: dict[str, Sequence], title: str) -> None:
                 ax.text(left + 1.5, y + 0.25, layer, fontsize=9, **style)
                 y += 0.6
             y += 0.15
-        ax.text(left + 1.5, -0.5, name, ha="center", fontsize=11)
         highest = max(highest, y)
     ax.set(xlim=(-0.3, left + 3.3), ylim=(-0.7, highest + 0.1))
 
@@ -74,33 +74,38 @@ def draw_network(
     unit = image_size / 160  # all lengths below are for images of 160×160 pixels
 
     def label(x, y, text):
-        ax.text(x, y * unit, text, ha="center", va="center", fontsize=9)
+        style = {"ha": "center", "va": "center", "fontsize": 9}
+        return ax.text(x, y * unit, text, **style)
 
     side = image_size
     left = draw_box(ax, 0, side, 3 * unit, "0.5") + 14 * unit
     label(20 * unit, -100, f"image\n1×{side}×{side}")
     for i, (num_convs, channels) in enumerate(conv_arch, start=1):
         start, high, width = left, side / unit, channels / 16 * unit
+        name = label(start, high * 0.8 + 12, f"block {i}")
         for _ in range(num_convs):
-            left = draw_box(ax, left, side, width, "C0") + 3 * unit
+            left = draw_box(ax, left, side, width, "C0", "convolution") + 3 * unit
         side //= 2
-        left = draw_box(ax, left, side, width, "C2")
-        label((start + left) / 2, high * 0.8 + 12, f"block {i}")
+        left = draw_box(ax, left, side, width, "C2", "pooling")
+        name.set_x((start + left) / 2)
         label((start + left) / 2, -high / 2 - 12, f"{channels}×{side}×{side}")
         left += 18 * unit
     left += 20 * unit
     label(left + 45 * unit, 66, "head (not to scale)")
     for features, height in (("1024", 60), ("128", 30), ("10", 12)):
-        draw_box(ax, left, height * unit, 4 * unit, "C1")
+        draw_box(ax, left, height * unit, 4 * unit, "C1", "linear layer")
         label(left + 4 * unit, -height / 2 - 10, features)
         left += 40 * unit
     ax.set(xlim=(-10 * unit, left), ylim=(-0.72 * image_size, 0.95 * image_size))
 
 
-def draw_box(ax: Axes, left: float, side: float, width: float, color: str) -> float:
+def draw_box(
+    ax: Axes, left: float, side: float, width: float, color: str, name: str = ""
+) -> float:
     """A box, side high and deep, seen from the front, above and right.
 
-    Its front is centred on height 0. Returns its right end.
+    Its front is centred on height 0. name: what it stands for, for a reader who does
+    not see it. Returns its right end.
     """
     from matplotlib.patches import Polygon
 
@@ -120,6 +125,7 @@ def draw_box(ax: Axes, left: float, side: float, width: float, color: str) -> fl
     for corners, shade in ((top, 0.35), (flank, 0.55), (front, 0.8)):
         ax.add_patch(Polygon(corners, fc="white", ec="white"))
         ax.add_patch(Polygon(corners, fc=color, ec="white", lw=0.7, alpha=shade))
+    ax.patches[-1].set_label(name)
     return right + back
 
 
@@ -273,25 +279,27 @@ def draw_memory_order(channels: int = 3, height: int = 2, width: int = 3) -> Non
     default = [(c, p) for c in range(channels) for p in pixels]
     last = [(c, p) for p in pixels for c in range(channels)]
     fig, ax = plt.subplots(figsize=(7, 2.8))
+    ax.text(-0.3, 2, f"{channels} channels", ha="right", va="center")
     for c in range(channels):
         for p in pixels:
             x = c * (width + 1) + p % width
-            _draw_cell(ax, x, 2 - p // width, f"C{c}", p)
+            _draw_cell(ax, x, 2 - p // width, c, p)
     for y, name, order in ((-0.8, "default", default), (-2.6, "channels last", last)):
-        for x, (c, p) in enumerate(order):
-            _draw_cell(ax, x, y, f"C{c}", p)
         ax.text(-0.3, y + 0.5, name, ha="right", va="center")
-    ax.text(-0.3, 2, f"{channels} channels", ha="right", va="center")
+        for x, (c, p) in enumerate(order):
+            _draw_cell(ax, x, y, c, p)
     ax.set(xlim=(-4.2, len(default)), ylim=(-2.8, 3.2), aspect="equal")
     ax.set_axis_off()
     ax.set_title("The same numbers, in two orders in memory")
 
 
-def _draw_cell(ax: Axes, x: float, y: float, color: str, number: int) -> None:
+def _draw_cell(ax: Axes, x: float, y: float, channel: int, pixel: int) -> None:
     from matplotlib.patches import Rectangle
 
-    ax.add_patch(Rectangle((x, y), 1, 1, facecolor=color, edgecolor="white"))
-    ax.text(x + 0.5, y + 0.5, number, ha="center", va="center", color="white")
+    ax.add_patch(Rectangle((x, y), 1, 1, facecolor=f"C{channel}", edgecolor="white"))
+    style = {"ha": "center", "va": "center", "color": "white"}
+    name = f"channel {channel} pixel {pixel}"  # for a reader who does not see colours
+    ax.text(x + 0.5, y + 0.5, pixel, label=name, **style)
 
 
 def draw_seeds(values: Mapping[str, Sequence[float]], ax: Axes) -> None:

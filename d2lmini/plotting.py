@@ -35,8 +35,8 @@ FMTS = ("C0-", "C1--", "C2-.", "C3:", "C4-", "C5--")
 def use_svg_display() -> None:
     """Show figures as SVG in a notebook, and draw all in the course's style.
 
-    Titles become the text that a screen reader reads. Source: d2l 1.0.3, section 2.4,
-    which sets the format alone.
+    Titles and values become text that a screen reader reads. Source: d2l 1.0.3,
+    section 2.4, which sets the format alone.
     """
     import matplotlib.pyplot as plt
 

@@ -32,7 +32,7 @@ def test_draw_columns_frames_the_blocks():
     networks = {"a": ["conv x", "linear 10"], "b": [["conv y", "pool"]]}
     diagrams.draw_columns(networks, "Title")
     ax = drawn()
-    assert texts(ax) == ["conv x", "linear 10", "a", "conv y", "pool", "b"]
+    assert texts(ax) == ["a", "conv x", "linear 10", "b", "conv y", "pool"]
     frames = [box for box in ax.patches if box.get_facecolor()[3] == 0]
     assert len(frames) == 1
     assert len(ax.patches) - len(frames) == 4

@@ -180,13 +180,15 @@ def test_chinese_is_set_as_in_the_chinese_book(file):
 
 @pytest.mark.parametrize("path", EXERCISES, ids=label)
 def test_chinese_exercises_name_their_points(path):
-    texts = done("zh", path.relative_to(NOTEBOOKS).with_suffix(".md"))
-    text = "\n".join(translation for *_, translation in texts)
+    file = path.relative_to(NOTEBOOKS).with_suffix(".md")
+    texts = translate.parse(ROOT / "translations/zh" / file).values()
+    if any(map(translate.is_to_do, texts)):
+        pytest.skip("a draft")
+    text = "\n".join(text.translation for text in texts)
     promised = [int(n) for n in re.findall("^## .*（([0-9])分）$", text, re.M)]
     given = [cell.metadata.nbgrader.get("points", 0) for cell in code_cells(path)]
-    if "zh" in LANGUAGES or promised:
-        assert sum(promised) == sum(given)
-        assert f"{len(promised)}道练习共**{sum(given)}分**" in text
+    assert sum(promised) == sum(given)
+    assert f"{len(promised)}道练习共**{sum(given)}分**" in text
 
 
 @pytest.mark.parametrize("language", EDITIONS)

@@ -55,7 +55,7 @@ def chapter_6():
 
 
 def chapter_5():
-    """The chapter's VGG-11 with a quarter of the channels, after 50 batches."""
+    """The chapter's VGG-11 with a quarter of the channels, after 30 batches."""
     torch.manual_seed(1)
     net = d2lmini.vgg(d2lmini.shrink(d2lmini.VGG11, 4), image_size=48)
     for layer in net.modules():
@@ -63,7 +63,7 @@ def chapter_5():
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
     train_iter, _ = d2lmini.load_data_fashion_mnist(32, 48, sample=True)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9)
-    for X, y in islice(train_iter, 50):
+    for X, y in islice(train_iter, 30):
         optimizer.zero_grad()
         nn.functional.cross_entropy(net(X), y).backward()
         optimizer.step()
@@ -93,6 +93,7 @@ def every_layer():
         nn.Linear(12, 10),
     )
     net(torch.rand(8, 1, 40, 44))  # a running mean and variance
+    net[-1].weight.data *= 30  # scores of several units
     return net, (40, 44)
 
 
@@ -175,7 +176,8 @@ def prediction(page):
 
 @pytest.mark.parametrize("name", NETS)
 def test_scores_are_torchs(name, nets, files, open_page):
-    """Of all test images of the sample, and the same class."""
+    """Of all test images of the sample, and the same class, but where two are as good
+    as equal."""
     net, resize = nets[name]
     page = open_page(files[name])
     images = TEST.images if name.startswith("chapter") else TEST.images[:50]
@@ -191,7 +193,10 @@ def test_scores_are_torchs(name, nets, files, open_page):
     )
     computed = torch.tensor(json.loads(computed))
     assert (computed - expected).abs().max() < 1e-3
-    assert torch.equal(computed.argmax(dim=1), expected.argmax(dim=1))
+    first, second = expected.topk(2).values.T
+    clear = first - second > 2e-4
+    assert clear.sum() >= len(images) - 2
+    assert torch.equal(computed.argmax(dim=1)[clear], expected.argmax(dim=1)[clear])
 
 
 def test_images_are_resized_as_by_the_loader(files, open_page):

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
@@ -96,6 +97,14 @@ class TestChapter:
         for figure in figures:
             assert len(re.findall(r"<(?:path|image|use)\b", figure)) > 5
             assert "<dc:date>" not in figure
+
+    def test_pictures_are_told_in_words(self, path):
+        """Letters are text, and a description holds what is drawn."""
+        for figure in filter(None, map(svg, outputs(path))):
+            root = ElementTree.fromstring(figure)
+            assert root.findtext("{*}title") and root.findtext("{*}desc")
+            names = re.findall(r"'[^']+'", figure)
+            assert set(names) <= {"'DejaVu Sans'"}  # in <text>, with what stands in
 
 
 def test_shape_traces_are_the_ones_of_the_book():

@@ -2,30 +2,34 @@
 
 python tools/pages.py FOLDER    the pages replace what FOLDER held (make html)
 
-A page is one file: style and figures are in it, formulas are MathML, and there is no
-script. So it needs no network, and opens from a disk as well as from a server.
+A page is one file: style and figures are in it, and formulas are MathML. So it needs no
+network, and opens from a disk as well as from a server. Its script copies code and
+shows where one is; the text needs none. tools/theme/ holds the templates, the style,
+and the words of the pages in each language.
 """
 
+import json
 import re
 import shutil
 import sys
 import tempfile
-from pathlib import Path
+from base64 import b64encode
+from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree
 
 import nbformat
+from jinja2 import Environment, FileSystemLoader, pass_context
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
-HERE = Path(__file__).parent
-CHAPTERS = HERE.parent / "notebooks"
-INTRODUCTION = """# d2lmini: a course companion for the VGG chapter
-
-Notebooks that take a beginner through one chapter of
-[*Dive into Deep Learning*](https://d2l.ai): VGG. These pages are for reading. To run
-and change the cells, open the course in Jupyter: `make lab`.
-"""
+ROOT = Path(__file__).parents[1]
+THEME = Path(__file__).parent / "theme"
+TEXTS = json.loads((THEME / "texts.json").read_text(encoding="utf-8"))
+NOTEBOOKS = {"en": ROOT / "notebooks", "zh": ROOT / "notebooks-zh"}
+PICTURES = [ROOT / "images" / f"{name}.svg" for name in ("shapes", "training")]
+EXPLORER = "explorer.html"  # beside the chapters, where it has been made
 
 
 class Renderer(IPythonRenderer):
@@ -40,72 +44,147 @@ class Renderer(IPythonRenderer):
     def link(self, text, url, title=None):
         return super().link(text, re.sub(r"\.ipynb(?=#|$)", ".html", url), title)
 
+    def table(self, text):
+        return (
+            f'<div class="wide" role="group" tabindex="0"><table>{text}</table></div>'
+        )
 
-def markdown(source: str) -> str:
-    return MarkdownWithMath(Renderer(escape=False)).render(source)
+
+def markdown(source: str, **options) -> str:
+    return MarkdownWithMath(Renderer(escape=False, **options)).render(source)
 
 
-def svg_title(svg: str) -> str:
-    """What a figure shows, in words: its title."""
-    found = re.search(r"<title>(.+?)</title>", svg, flags=re.S)
-    return found[1] if found else "figure"
+@pass_context
+def markdown_of_cell(context, source: str) -> str:
+    """With the pictures that were pasted into the cell, or lie beside the notebook."""
+    attachments = context.get("cell", {}).get("attachments", {})
+    folder = context["resources"]["folder"]
+    return markdown(source, attachments=attachments, embed_images=True, path=folder)
+
+
+def in_words(svg: str) -> str:
+    """What a figure shows: its title and its description."""
+    figure = ElementTree.fromstring(svg)
+    words = (figure.findtext(f"{{*}}{name}") for name in ("title", "desc"))
+    return ". ".join(filter(None, words)) or "figure"
 
 
 def style() -> str:
-    """page.css, and the colours of code on a light and on a dark page."""
-    css = (HERE / "page.css").read_text(encoding="utf-8")
-    for scheme, name in {"light": "default", "dark": "monokai"}.items():
+    """style.css, and the colours of code on a light and on a dark page."""
+    css = (THEME / "style.css").read_text(encoding="utf-8")
+    light, dark = (f"screen and (prefers-color-scheme: {s})" for s in ("light", "dark"))
+    for medium, name in {f"print, {light}": "default", dark: "monokai"}.items():
         code = HtmlFormatter(style=name, nobackground=True).get_style_defs(".highlight")
-        css += f"@media (prefers-color-scheme: {scheme}) {{\n{code}\n}}\n"
+        css += f"@media {medium} {{\n{code}\n}}\n"
     return css
 
 
-def heading(notebook) -> str:
+def read(path: Path) -> nbformat.NotebookNode:
+    """A notebook without its line to the neighbours: pages have their own."""
+    notebook = nbformat.read(path, as_version=4)
+    last = notebook.cells[-1]
+    last.source = re.sub(r"\n\n.*\]\(\w+\.ipynb\)$", "", last.source)
+    return notebook
+
+
+def heading(notebook: nbformat.NotebookNode) -> str:
     return notebook.cells[0].source.splitlines()[0].lstrip("# ")
 
 
-def index(chapters: dict):
-    """A notebook with a link to each chapter and what it teaches."""
-    lines = [INTRODUCTION]
-    for path, notebook in chapters.items():
-        lines += [f"## [{heading(notebook)}]({path})"]
-        lines += re.findall(r"\*\*You will learn\*\*.*", notebook.cells[0].source)
-    cells = [nbformat.v4.new_markdown_cell("\n\n".join(lines))]
-    return nbformat.v4.new_notebook(cells=cells)
+def build(site: Path, notebooks: dict[str, Path], language: str) -> None:
+    """Write the pages of one language into site, each at its notebook's own place.
 
-
-def build(folder: Path) -> None:
-    """Write the page of every notebook into folder, at the notebook's own place."""
+    notebooks: the folder of each language; English lies at the top of the site.
+    """
+    source, text = notebooks[language], TEXTS[language]
     exporter = HTMLExporter(
         template_name="basic",
-        template_file=str(HERE / "page.html.j2"),
-        filters={"markdown2html": markdown, "svg_title": svg_title},
+        template_file=str(THEME / "notebook.html.j2"),
+        filters={"markdown2html": markdown_of_cell, "in_words": in_words},
         exclude_input_prompt=True,
         exclude_output_prompt=True,
     )
-    chapters, exercises = (
-        {path.relative_to(CHAPTERS): nbformat.read(path, 4) for path in sorted(paths)}
-        for paths in map(CHAPTERS.glob, ("[0-9]*.ipynb", "exercises/*/*.ipynb"))
-    )
-    pages = {Path("index.html"): index(chapters)} | chapters | exercises
-    for path, notebook in pages.items():
-        resources = {
-            "title": heading(notebook),
-            "style": style(),
-            "home": "../" * (len(path.parts) - 1) + "index.html",
-        }
-        html, _ = exporter.from_notebook_node(notebook, resources)
-        page = folder / path.with_suffix(".html")
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(html, encoding="utf-8")
+    templates = Environment(loader=FileSystemLoader(THEME))
+    templates.filters |= {
+        "markdown": markdown,
+        "in_words": in_words,
+        "base64": lambda text: b64encode(text.encode()).decode(),
+    }
+    layout = templates.get_template("layout.html.j2")
+    common = {
+        "text": text,
+        "style": style(),
+        "script": (THEME / "script.js").read_text(encoding="utf-8"),
+        "chapters": [chapter(path) for path in sorted(source.glob("[0-9]*.ipynb"))],
+    }
+
+    def write(page, body, **more):
+        path = site / text["folder"] / page
+        path.parent.mkdir(parents=True, exist_ok=True)
+        more["translations"] = translations(page, notebooks, language)
+        more["headings"] = re.findall(r'<h2 id="(.*?)">(.*?)<a class="anchor', body)
+        up = "../" * (len(page.parts) - 1)
+        html = layout.render(common, page=page, body=body, up=up, **more)
+        path.write_text(html, encoding="utf-8")
+
+    chapters = [None, *common["chapters"], None]
+    for i, current in enumerate(chapters[1:-1], start=1):
+        for page in (current["page"], current["exercises"]):
+            notebook = read(source / page.with_suffix(".ipynb"))
+            resources = {"text": text, "folder": str(source / page.parent)}
+            body, _ = exporter.from_notebook_node(notebook, resources)
+            write(
+                page,
+                # an empty corner of a table names nothing
+                re.sub("<th([^>]*)></th>", r"<td\1></td>", body),
+                title=heading(notebook),
+                current=current,
+                previous=chapters[i - 1] if page == current["page"] else current,
+                next=chapters[i + 1],
+            )
+
+    front = {"pictures": {path.stem: path.read_text("utf-8") for path in PICTURES}}
+    if (source / EXPLORER).exists():
+        shutil.copy(source / EXPLORER, site / text["folder"])
+        front["explorer"] = EXPLORER
+    body = templates.get_template("front.html.j2").render(common, **front)
+    write(PurePosixPath("index.html"), body, title=text["title"])
+
+
+def chapter(path: Path) -> dict:
+    """What the contents and the front page say of a chapter."""
+    notebook = read(path)
+    # after the bold words You will learn
+    learn = re.search(r"^\*\*.+?\*\*：?\s*(.)(.+)", notebook.cells[0].source, re.M)
+    return {
+        "page": PurePosixPath(path.name).with_suffix(".html"),
+        "exercises": PurePosixPath("exercises", path.stem, path.stem + ".html"),
+        "heading": heading(notebook),
+        "learn": learn[1].upper() + learn[2],
+    }
+
+
+def translations(page: PurePosixPath, notebooks: dict, language: str) -> list:
+    """The other languages that have this page: their texts, and where it is."""
+    top = "../" * len(PurePosixPath(TEXTS[language]["folder"], page).parent.parts)
+    return [
+        (TEXTS[other], top + str(PurePosixPath(TEXTS[other]["folder"], page)))
+        for other, folder in notebooks.items()
+        if other != language
+        and (
+            page.name == "index.html" or (folder / page.with_suffix(".ipynb")).exists()
+        )
+    ]
 
 
 if __name__ == "__main__":
     site = Path(sys.argv[1]).resolve()
     if site.exists() and not (site / "01_vgg_blocks.html").exists():
         sys.exit(f"{site} holds something else than these pages: give a new folder")
+    editions = {name: path for name, path in NOTEBOOKS.items() if path.exists()}
     with tempfile.TemporaryDirectory(dir=site.parent) as aside:
-        build(Path(aside, "site"))  # when this fails, the old site stays
+        for language in editions:  # when this fails, the old site stays
+            build(Path(aside, "site"), editions, language)
         shutil.rmtree(site, ignore_errors=True)
         Path(aside, "site").rename(site)
     print(f"read it: {site / 'index.html'}")

@@ -1,30 +1,38 @@
 """What takes too long for a chapter, recorded: python tools/records.py NAME
 
-recipe    chapter 6's recipe on all images: about half an hour on two cores
 starts    chapter 6's first epochs, one thing changed at a time: a few minutes
-changes   chapter 6's recipe without each of its parts: a few minutes
+recipe    chapter 6's recipes on all images, ten seeds each
+seconds   one seed each, alone on the machine, to be timed; keeps what it has trained
+cores     the small recipes, timed on a machine without a GPU: some minutes
+targets   what is told of each recipe, from the three above and what was kept: a minute
+changes   chapter 6's recipe without each of its parts, on images held out
+tried     chapter 6's recipe with other tricks (tools/tried.py), likewise
 book      chapter 5's network with d2l's images, head and settings
 claims    chapter 7's stacks of kernels
 rivals    chapter 7's AlexNet and VGG with three learning rates
 steps     how long chapter 7's AlexNet and VGG take for a training step
 
-The last four take minutes on a GPU, and many hours on two cores.
+All but starts, cores and targets take minutes on a GPU, and many hours on two cores.
 
 Runs the chapter's own cells, those with the tag "recipe". After each run it writes
 notebooks/records/NAME.json; runs that are in it already are not made again, so it goes
 on where it was interrupted.
 """
 
+import hashlib
 import itertools
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from statistics import mean, stdev
 
 import nbformat
 import torch
+from tried import TRIED, Trick
 
 from d2lmini import (
     VGG11,
@@ -35,28 +43,57 @@ from d2lmini import (
     try_gpu,
     vgg,
 )
+from d2lmini.counting import read_runs
 from d2lmini.engine.files import write_whole
-from d2lmini.engine.machine import facts
+from d2lmini.engine.machine import facts, matrix_rate
+from d2lmini.models import ConvArch
+from d2lmini.recipe import count_right, recipe_net
 
 CHAPTERS = Path(__file__).parents[1] / "notebooks"
-# name, number of seeds, epochs, further arguments of chapter 6's train_recipe
-RECIPES = [
-    ("recipe", 5, 8, {}),
-    ("six epochs", 5, 6, {}),
-    ("in a minute", 3, 4, {}),
-    ("six epochs without flips", 1, 6, {"flips": False}),
-    ("six epochs without label smoothing", 1, 6, {"smoothing": 0.0}),
-    ("twice the channels", 1, 8, {"ratio": 2}),
-]
+FOLDER = CHAPTERS / "records"
+# chapter 6's targets; the number of epochs and the network that shall reach them
+SMALL = ((1, 16), (1, 32), (2, 60), (2, 120))
+LARGE = ((1, 32), (1, 64), (2, 128), (2, 256))
+RECIPES = [(0.92, 2, SMALL), (0.93, 4, SMALL), (0.93, 5, SMALL), (0.94, 12, LARGE)]
 # name, number of epochs, seed, and the function of these two that trains
 Run = tuple[str, int, int, Callable]
 
 
 def recipe(defined: dict) -> Iterator[Run]:
-    """Chapter 6's runs, from what its cells define."""
-    for name, num_seeds, num_epochs, arguments in RECIPES:
-        for seed in range(num_seeds):
-            yield name, num_epochs, seed, partial(defined["train_recipe"], **arguments)
+    """Chapter 6's recipes, from what its cells define."""
+
+    def train(arch: ConvArch, num_epochs: int, seed: int) -> History:
+        return defined["train_recipe"](num_epochs, seed, arch)[1]
+
+    for target, num_epochs, arch in RECIPES:
+        for seed in range(10):
+            yield str(target), num_epochs, seed, partial(train, arch)
+
+
+def train_timed(
+    defined: dict, weights: Path | None, arch: ConvArch, num_epochs: int, seed: int
+) -> History:
+    """Also tells how long all of it took, with reading the data and with all tests."""
+    began = time.perf_counter()
+    net, history = defined["train_recipe"](num_epochs, seed, arch)
+    history.about["whole_seconds"] = time.perf_counter() - began
+    if weights:
+        torch.save(net.cpu().state_dict(), weights)
+    return history
+
+
+def seconds(defined: dict) -> Iterator[Run]:
+    """The last recipe for each target once more; what it has trained is kept."""
+    last = {target: how for target, *how in RECIPES}
+    for target, (num_epochs, arch) in last.items():
+        weights = FOLDER / f"recipe_{target}.pt"
+        yield str(target), num_epochs, 0, partial(train_timed, defined, weights, arch)
+
+
+def cores(defined: dict) -> Iterator[Run]:
+    """The small recipes' time without a GPU."""
+    for target, num_epochs, arch in RECIPES[:3]:
+        yield str(target), num_epochs, 0, partial(train_timed, defined, None, arch)
 
 
 def starts(defined: dict) -> Iterator[Run]:
@@ -68,7 +105,7 @@ def starts(defined: dict) -> Iterator[Run]:
 
 def changes(defined: dict) -> Iterator[Run]:
     """Chapter 6's recipe without each of its parts, on images held out."""
-    for seed in range(4):
+    for seed in range(5):
         for name in defined["changes"]:
             yield name, 4, seed, partial(defined["train_changed"], name)
 
@@ -102,15 +139,35 @@ def rivals(defined: dict) -> Iterator[Run]:
                 yield f"{name}, lr {lr}", 2, seed, train
 
 
+def tried(defined: dict) -> Iterator[Run]:
+    """Chapter 6's recipe with each of the tricks in tried.py, on images held out."""
+    for seed in range(3):
+        for name, (num_epochs, *tricks) in TRIED.items():
+            yield name, num_epochs, seed, partial(train_tried, tricks)
+
+
+def train_tried(tricks: list[Trick], num_epochs: int, seed: int) -> History:
+    defined = definitions(CHAPTER_6, ALL)  # anew: a trick replaces something
+    options = {
+        "loaders": defined["hold_out"](6000),
+        "make_net": defined["recipe_net"],
+        "steps": defined["with_muon"],
+    }
+    for trick in tricks:
+        trick(defined, options)
+    return defined["train_recipe"](num_epochs, seed, **options)[1]
+
+
+CHAPTER_6 = "06_the_same_accuracy_in_minutes.ipynb"
+ALL = {"sample": False, "batch_size": 256, "peak_lr": 0.3}
 # name of the record: its chapter, the settings for all images, and its runs
 RECORDS = {
-    "recipe": (
-        "06_the_same_accuracy_in_minutes.ipynb",
-        {"sample": False, "batch_size": 256, "peak_lr": 0.3},
-        recipe,
-    ),
-    "starts": ("06_the_same_accuracy_in_minutes.ipynb", {"sample": True}, starts),
-    "changes": ("06_the_same_accuracy_in_minutes.ipynb", {"sample": True}, changes),
+    "starts": (CHAPTER_6, {"sample": True}, starts),
+    "seconds": (CHAPTER_6, ALL, seconds),
+    "cores": (CHAPTER_6, ALL, cores),
+    "recipe": (CHAPTER_6, ALL, recipe),
+    "changes": (CHAPTER_6, ALL, changes),
+    "tried": (CHAPTER_6, ALL, tried),
     "book": ("05_training.ipynb", {"sample": False}, book),
     "claims": ("07_were_the_claims_true.ipynb", {"sample": False}, claims),
     "rivals": ("07_were_the_claims_true.ipynb", {"sample": False}, rivals),
@@ -134,17 +191,72 @@ def as_json(kept: dict) -> bytes:
 def record(name: str, path: Path) -> None:
     """Make the runs of a record that path has not; write each once it is made."""
     chapter, settings, runs = RECORDS[name]
-    kept = {"about": {**facts(try_gpu()), **settings}, "runs": []}
+    rate = {"matrix_gflops": round(matrix_rate(try_gpu()) / 1e9)}
+    kept = {"about": {**facts(try_gpu()), **rate, **settings}, "runs": []}
     if path.exists():
         kept = json.loads(path.read_text())
-    done = [run["about"] for run in kept["runs"]]
+    keys = "name", "epochs", "seed"
+    done = [{key: run["about"][key] for key in keys} for run in kept["runs"]]
     for network, num_epochs, seed, train in runs(definitions(chapter, settings)):
         about = {"name": network, "epochs": num_epochs, "seed": seed}
         if about not in done:
             history = train(num_epochs, seed)
-            history.about = about
+            history.about = about | history.about
             kept["runs"].append(asdict(history))
             write_whole(path, as_json(kept))
+
+
+def record_targets(path: Path) -> None:
+    """Sum each recipe up, and count what its kept weights get right, on a CPU."""
+    from scipy.stats import ttest_1samp  # which no other record needs
+
+    count_tflop = definitions(CHAPTER_6, ALL)["count_tflop"]
+    _, runs = read_runs(FOLDER / "recipe.json")
+    targets = []
+    for target, num_epochs, arch in RECIPES:
+        histories = [h for h in runs[str(target)] if len(h) == num_epochs]
+        accs = [history.test_acc[-1] for history in histories]
+        record = {
+            "target": target,
+            "arch": arch,
+            "epochs": num_epochs,
+            "seeds": len(accs),
+            "mean": mean(accs),
+            "stdev": stdev(accs),
+            "p": ttest_1samp(accs, target, alternative="greater").pvalue,
+            "tflop": count_tflop(arch, num_epochs),
+        }
+        times = {name: time_taken(name, record) for name in ("seconds", "cores")}
+        record["timed"] = {name: time for name, time in times.items() if time}
+        if times["seconds"]:
+            record |= kept_weights(FOLDER / f"recipe_{target}.pt", arch)
+        targets.append(record)
+    write_whole(path, as_json(targets))
+
+
+def time_taken(name: str, record: dict) -> dict | None:
+    """Of one run of a recipe, and how that compares with a matrix product."""
+    about, runs = read_runs(FOLDER / f"{name}.json")
+    for history in runs.get(str(record["target"]), []):
+        if len(history) == record["epochs"]:
+            whole, rate = history.about["whole_seconds"], about["matrix_gflops"]
+            share = 1000 * record["tflop"] / whole / rate
+            machine = {key: about[key] for key in ("machine", "threads")}
+            return {**machine, "seconds": whole, "matrix_gflops": rate, "share": share}
+    return None
+
+
+def kept_weights(path: Path, arch: ConvArch) -> dict:
+    """Their file, and how many test images they get right."""
+    net = recipe_net(arch)
+    net.load_state_dict(torch.load(path, weights_only=True))
+    full, sample = (load_data_fashion_mnist(500, sample=s)[1] for s in (False, True))
+    return {
+        "weights": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "right": count_right(net, full),
+        "right_in_sample": count_right(net, sample),
+    }
 
 
 def record_steps(path: Path) -> None:
@@ -161,7 +273,8 @@ def record_steps(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1] not in [*RECORDS, "steps"]:
+    others = {"steps": record_steps, "targets": record_targets}
+    if len(sys.argv) != 2 or sys.argv[1] not in [*RECORDS, *others]:
         sys.exit(__doc__)
-    path = CHAPTERS / "records" / f"{sys.argv[1]}.json"
-    record_steps(path) if sys.argv[1] == "steps" else record(sys.argv[1], path)
+    name = sys.argv[1]
+    others.get(name, partial(record, name))(FOLDER / f"{name}.json")

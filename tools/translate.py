@@ -115,5 +115,6 @@ if __name__ == "__main__":
     for path, content in files.items():  # now that no file was refused
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content.encode())
+    for path, content in files.items():
         if to_do := len(TODO.findall(content)):
-            print(f"{path.relative_to(ROOT)}: {to_do} texts to translate")
+            print(f"{path.relative_to(ROOT)}: {to_do} to translate")

@@ -6,7 +6,9 @@ needs neither, and they would make `import d2lmini` a fifth slower.
 
 from __future__ import annotations
 
+import re
 import sys
+from html import escape, unescape
 from typing import TYPE_CHECKING, Any
 
 from d2lmini.engine.style import course_style
@@ -90,13 +92,47 @@ def show_figures_as_svg() -> None:
     formatters["image/svg+xml"].for_type(Figure, to_svg)
 
 
-def to_svg(fig: Figure) -> str:
-    """fig as SVG, with a title that a screen reader reads; same data, same bytes."""
+def to_svg(fig: Figure) -> str | None:
+    """fig as SVG, with a title and a description that a screen reader reads.
+
+    Same data, same bytes. None where there is nothing to see.
+    """
     from IPython.core.pylabtools import print_figure
 
+    from d2lmini.engine.in_words import in_words
+
     titles = [fig.get_suptitle(), *(ax.get_title() for ax in fig.axes)]
-    title = "; ".join(filter(None, titles)).replace("\n", " ")
-    return print_figure(fig, "svg", metadata={"Date": None, "Title": title})
+    titles = [" ".join(title.split()) for title in titles if title]
+    title = "; ".join(titles) if len(titles) < 4 else f"{len(titles)} pictures"
+    svg = print_figure(fig, "svg", metadata={"Date": None, "Title": title})
+    if svg is None:
+        return None
+    svg = re.sub(r'<text style="([^"]*)"([^>]*)>([^<]+)', with_width, svg)
+    svg = re.sub(r"'DejaVu Sans'[^;\"]*", "'DejaVu Sans', Verdana, sans-serif", svg)
+    description = f"<desc>{escape(in_words(fig), quote=False)}</desc>"
+    return svg.replace("<metadata>", f"{description}\n <metadata>", 1)
+
+
+def with_width(text: re.Match) -> str:
+    """A text of an SVG, with the width that it has here: so wide it is drawn
+    everywhere, with whatever font. Chinese is not in ours, which can't measure it."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    style, place, words = text.groups()
+    size = re.search(r"([\d.]+)px", style)
+    if not re.search("(px|family:) 'DejaVu Sans'", style) or max(words) >= "\u2e80":
+        return text[0]
+    bold = re.search(r"\b700\b", style)
+    font = FontProperties(size=size[1], weight="bold" if bold else "normal")
+
+    def width(string):
+        return text_to_path.get_text_width_height_descent(string, font, ismath=False)[0]
+
+    # from bar to bar: a width alone is that of the ink, without the space around it
+    length = width(f"|{unescape(words)}|") - width("||")
+    fit = f'textLength="{length:.2f}" lengthAdjust="spacingAndGlyphs"'
+    return f'<text style="{style}"{place} {fit}>{words}'
 
 
 def as_numbers(value: Any, repeat: int = 1) -> list[float | None]:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import time
 from datetime import date
 
 import torch
@@ -41,3 +42,16 @@ def facts(device: torch.device | str = "cpu") -> dict[str, str]:
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
     }
+
+
+def matrix_rate(device: torch.device | str = "cpu") -> float:
+    """Operations per second of a product of two large float32 matrices: a ceiling.
+
+    The fastest of three, since other programs can only make it slower.
+    """
+    A, seconds = torch.rand(4096, 4096, device=device), []
+    for _ in range(3):
+        start = time.perf_counter()
+        float((A @ A)[0, 0])  # waits for the device
+        seconds.append(time.perf_counter() - start)
+    return 2 * len(A) ** 3 / min(seconds)

@@ -302,8 +302,11 @@ function number(value) {
   return (value === 0 ? "0" : value.toFixed(digits)).replace("-", "−");
 }
 
-const inGrid = value => value === -Infinity ? "" : // outside the image
-  value === 0 ? "0" : value.toFixed(2).replace("-", "−");
+function inGrid(value) {
+  if (value === -Infinity) return ""; // outside the image
+  return value === 0 ? "0" : value.toFixed(2).replace("-0.00", "0.00").replace("-", "−");
+}
+
 const percent = chance => `${(100 * chance).toFixed(chance < 0.0995 ? 1 : 0)}%`;
 const shapeText = dims => dims.join(" × ");
 
@@ -580,8 +583,10 @@ function showInside() {
 
   const [channels, height, width] = layer.shape, scale = scaleOf(outputs[state.layer + 1]);
   const strong = strengths(state.layer), order = strongestFirst(strong).slice(0, MOST);
-  const heading = channels > MOST ? "maps_some" : scale.signed ? "maps_signed" : "maps";
-  $("maps-heading").textContent = say(heading, {n: channels, shown: MOST});
+  const what = say(layer.dims.length === 1 ? "numbers" : "channels");
+  $("maps-heading").textContent =
+    say(channels > MOST ? "maps_some" : "maps", {n: channels, shown: MOST, what})
+    + " " + say(scale.signed ? "signed" : "bright");
   radios($("maps"), order.length, (button, i) => {
     const mean = mapOf(state.layer, order[i]).reduce((a, b) => a + b) / height / width;
     const label = say("map", {channel: channelName(order[i]), mean: number(mean)});
@@ -606,8 +611,8 @@ function showNumber() {
   const {shape: [channels, height, width], dims} = DATA.layers[layer];
   const value = number(mapOf(layer, channel)[row * width + column]);
   const large = $("large");
-  large.closest("figure").hidden = height * width === 1;
-  paint(large, mapOf(layer, channel), height, width, scaleOf(outputs[layer + 1]));
+  $("number-hint").hidden = large.closest("figure").hidden = height * width === 1;
+  paint(large, mapOf(layer, channel), height, width, scaleOf(mapOf(layer, channel)));
   place($("large-cursor"), row, column, 1, 1, height, width);
   $("large-caption").textContent = say("large_map", {channel});
   large.setAttribute("aria-label", say("large_map", {channel}));
