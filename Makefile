@@ -3,7 +3,7 @@
 # make environment  only what the other commands begin with: install what a reader needs
 # make test       all tests but the slow ones
 # make test-slow  the slow ones
-# make browser-test  run all notebooks in JupyterLab in Chromium
+# make browser-test  run all notebooks in JupyterLab in Chromium, and the explorer's page
 # make notebooks  run every chapter and solution again, keep the outputs, and copy the
 #                 README's pictures from them; then make editions
 # make exercises  make the exercises from the solutions (answers in them are lost), and

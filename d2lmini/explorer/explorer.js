@@ -635,8 +635,9 @@ function place(element, top, left, high, wide, height, width) {
 
 function showFrame(size, first) {
   const edges = [0, 1].map(k => {
-    const from = Math.max(0, first[k]);
-    return {from, length: Math.min(DATA.size[k], first[k] + size[k]) - from};
+    const from = Math.min(Math.max(0, first[k]), DATA.size[k] - 1);
+    const length = Math.min(DATA.size[k], first[k] + size[k]) - from;
+    return {from, length: Math.max(1, length)}; // a unit may see nothing but padding
   });
   const [{from: top, length: high}, {from: left, length: wide}] = edges;
   const scale = {signed: false, largest: 1}, [height, width] = DATA.size;
@@ -726,8 +727,8 @@ function step(i, [channel, row, column]) {
     tell("relu_sum");
     sum = `max(0, ${number(before)})`;
   } else if (layer.kind === "Flatten") {
-    const [channel_, row_, column_] = sourceOf(i, [channel, row, column]);
-    tell("flatten_sum", {channel: channel_, row: row_, column: column_});
+    const [map, down, across] = sourceOf(i, [channel, row, column]);
+    tell("flatten_sum", {channel: map, row: down, column: across});
   } else {
     tell("dropout_sum");
   }
@@ -970,7 +971,7 @@ function stop(text) {
 
 function start() {
   const data = JSON.parse($("data").textContent);
-  state.lang = data.lang;
+  document.documentElement.lang = state.lang = data.lang;
   try {
     DATA = load(data);
   } catch (error) {
