@@ -1,4 +1,4 @@
-"""Commands: python -m d2lmini check | data | train."""
+"""Commands: python -m d2lmini check | data | train | submissions."""
 
 import argparse
 import importlib.metadata
@@ -121,6 +121,18 @@ def train(options: Namespace) -> int:
     return 0
 
 
+def submissions(options: Namespace) -> int:
+    """Print what is wrong with what students handed in; 1 when some can't be mended."""
+    from d2lmini.submissions import look_through  # needs nbformat, which others do not
+
+    faults = list(look_through(options.course))
+    for mended, text in faults:
+        print("MENDED" if mended else "LOOK  ", text)
+    left = sum(not mended for mended, _ in faults)
+    print(f"{len(faults) - left} faults mended, {left} to look at")
+    return 1 if left else 0
+
+
 def check_history_path(history: Path | None, checkpoint: str | None) -> None:
     """Now, not after hours, when the results have nowhere to go."""
     if history is None:
@@ -147,6 +159,11 @@ def parse(arguments: list[str] | None) -> Namespace:
     full = commands.add_parser("data", help="find or download the full data set")
     full.add_argument("--root", help="a folder to look at first")
 
+    text = "mend what students handed in, as far as possible, before it is graded"
+    handed_in = commands.add_parser("submissions", help=text)
+    text = "nbgrader's folder, with exercises/ and submitted/ (default: this one)"
+    handed_in.add_argument("course", nargs="?", type=Path, default=".", help=text)
+
     run = commands.add_parser(
         "train",
         help="train VGG on Fashion-MNIST; without options, the book's full run",
@@ -172,7 +189,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "check":
             return check()
-        return data(options) if options.command == "data" else train(options)
+        commands = {"data": data, "train": train, "submissions": submissions}
+        return commands[options.command](options)
     except (OSError, ValueError, FloatingPointError) as error:
         print(error, file=sys.stderr)
         return 1
