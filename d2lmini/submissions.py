@@ -130,8 +130,6 @@ def _put_back(cell: NotebookNode, group: list[NotebookNode]) -> Iterator[Fault]:
         own, group[0] = group[0], copy.deepcopy(cell)
         if _mark(own).get("grade_id") != name:
             yield True, f"{name} had lost its name: it has it again"
-        if own.cell_type != cell.cell_type:
-            yield True, f"{name} was a {own.cell_type} cell: {cell.cell_type} again"
         if not locked:
             group[0].source = own.source
         elif _text(own) != _text(cell):
