@@ -1,4 +1,4 @@
-"""Commands: python -m d2lmini check | data | train | submissions."""
+"""Commands: python -m d2lmini check | data | train | submissions | grade."""
 
 import argparse
 import importlib.metadata
@@ -133,6 +133,16 @@ def submissions(options: Namespace) -> int:
     return 1 if left else 0
 
 
+def grade(options: Namespace) -> int:
+    """Grade an assignment, several students at a time; 1 when some have no grade."""
+    from d2lmini.grading import grade  # needs nbgrader, which others do not
+
+    failed = sorted(grade(options.course, options.assignment, options.processes))
+    for student, log in failed:
+        print(f"{log}\n{student} has no grade: nbgrader says why above")
+    return 1 if failed else 0
+
+
 def check_history_path(history: Path | None, checkpoint: str | None) -> None:
     """Now, not after hours, when the results have nowhere to go."""
     if history is None:
@@ -161,8 +171,13 @@ def parse(arguments: list[str] | None) -> Namespace:
 
     text = "mend what students handed in, as far as possible, before it is graded"
     handed_in = commands.add_parser("submissions", help=text)
+    grades = commands.add_parser("grade", help="nbgrader autograde, several at a time")
+    grades.add_argument("assignment", help="its folder's name, as 01_vgg_blocks")
+    text = "how many students at a time (default: as many as processors)"
+    grades.add_argument("--processes", type=int, default=os.cpu_count(), help=text)
     text = "nbgrader's folder, with exercises/ and submitted/ (default: this one)"
-    handed_in.add_argument("course", nargs="?", type=Path, default=".", help=text)
+    for command in handed_in, grades:
+        command.add_argument("course", nargs="?", type=Path, default=".", help=text)
 
     run = commands.add_parser(
         "train",
@@ -189,7 +204,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "check":
             return check()
-        commands = {"data": data, "train": train, "submissions": submissions}
+        commands = {"data": data, "train": train, "grade": grade}
+        commands["submissions"] = submissions
         return commands[options.command](options)
     except (OSError, ValueError, FloatingPointError) as error:
         print(error, file=sys.stderr)
