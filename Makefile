@@ -12,6 +12,7 @@
 # make html       make the chapters a site in site/, to be read without Jupyter
 # make bench      measure d2lmini beside d2l 1.0.3
 # make places     run the chapters where people are; the table in CONTRIBUTING.md (long)
+# make class      hold a class on a real JupyterHub and measure it: STUDENTS="12 6" (Linux)
 # make oldest     all tests with the oldest versions that are allowed (in .venv-oldest)
 # Each command makes its environment first, where it is missing or out of date.
 
@@ -37,7 +38,7 @@ LAB_OPTIONS += --no-browser
 endif
 
 .PHONY: lab lab-zh environment test test-slow browser-test notebooks exercises editions \
-	html bench places oldest
+	html bench places class oldest
 
 lab lab-zh: environment
 	$(BIN)/jupyter lab --notebook-dir=$(@:lab%=notebooks%) $(LAB_OPTIONS)
@@ -78,6 +79,9 @@ bench: | $(MADE)-d2l
 places: | $(MADE)-tester
 	$(BIN)/python tools/places.py --write
 
+class: | $(MADE)-hub
+	$(BIN)/python tools/classroom.py $(STUDENTS)
+
 # Every lower bound becomes the only version allowed. (pip ends a name at a space, so the
 # file is named from here.)
 oldest:
@@ -104,6 +108,12 @@ $(MADE)-d2l: | $(MADE)-reader
 
 $(MADE)-tester: | $(MADE)-d2l
 	$(BIN)/python -m pip install -e '.[test,classroom]'
+	touch $@
+
+$(MADE)-hub: | $(MADE)-tester
+	@command -v npm > /dev/null || { echo "make class needs npm: apt install npm"; exit 1; }
+	$(BIN)/python -m pip install -e '.[hub]'
+	npm install --global --prefix $(VENV) configurable-http-proxy
 	touch $@
 
 $(MADE)-browser: | $(MADE)-tester

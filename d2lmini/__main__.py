@@ -1,4 +1,4 @@
-"""Commands: python -m d2lmini check | data | train | verify | explore."""
+"""Commands: check | data | train | verify | explore | submissions | grade."""
 
 import argparse
 import importlib.metadata
@@ -140,6 +140,28 @@ def train(options: Namespace) -> int:
     return 0
 
 
+def submissions(options: Namespace) -> int:
+    """Print what is wrong with what students handed in; 1 when some can't be mended."""
+    from d2lmini.submissions import look_through  # needs nbformat, which others do not
+
+    faults = list(look_through(options.course))
+    for mended, text in faults:
+        print("MENDED" if mended else "LOOK  ", text)
+    left = sum(not mended for mended, _ in faults)
+    print(f"{len(faults) - left} faults mended, {left} to look at")
+    return 1 if left else 0
+
+
+def grade(options: Namespace) -> int:
+    """Grade an assignment, several students at a time; 1 when some have no grade."""
+    from d2lmini.grading import grade  # needs nbgrader, which others do not
+
+    failed = sorted(grade(options.course, options.assignment, options.processes))
+    for student, log in failed:
+        print(f"{log}\n{student} has no grade: nbgrader says why above")
+    return 1 if failed else 0
+
+
 def check_history_path(history: Path | None, checkpoint: str | None) -> None:
     """Now, not after hours, when the results have nowhere to go."""
     if history is None:
@@ -191,6 +213,15 @@ def parse(arguments: list[str] | None) -> Namespace:
     again = commands.add_parser("verify", help="judge the recorded networks again")
     again.add_argument("--root", help="a folder to look at first for the full data set")
     again.add_argument("--records", default=RECORDS, help="the folder of the records")
+    text = "mend what students handed in, as far as possible, before it is graded"
+    handed_in = commands.add_parser("submissions", help=text)
+    grades = commands.add_parser("grade", help="nbgrader autograde, several at a time")
+    grades.add_argument("assignment", help="its folder's name, as 01_vgg_blocks")
+    text = "how many students at a time (default: as many as processors)"
+    grades.add_argument("--processes", type=int, default=os.cpu_count(), help=text)
+    text = "nbgrader's folder, with exercises/ and submitted/ (default: this one)"
+    for command in handed_in, grades:
+        command.add_argument("course", nargs="?", type=Path, default=".", help=text)
 
     run = commands.add_parser(
         "train",
@@ -228,6 +259,8 @@ def main(arguments: list[str] | None = None) -> int:
             "train": train,
             "verify": judge_again,
             "explore": explore,
+            "submissions": submissions,
+            "grade": grade,
         }
         return commands[options.command](options)
     except (OSError, ValueError, FloatingPointError) as error:

@@ -1,8 +1,11 @@
 """What several test files need, and the numbers that a new chapter changes."""
 
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 
+import make_exercises
 import nbformat
 import torch
 from torch.utils.data import DataLoader
@@ -38,6 +41,33 @@ def outputs(path):
 def svg(output):
     """The picture that an output shows; None without one."""
     return output.get("data", {}).get("image/svg+xml")
+
+
+# The exercises and nbgrader
+
+
+def cells_of(notebook):
+    """The cells that nbgrader knows, by name. notebook: a path will do."""
+    notebook = read(notebook) if isinstance(notebook, Path) else notebook
+    marked = [cell for cell in notebook.cells if "nbgrader" in cell.metadata]
+    return {cell.metadata.nbgrader.grade_id: cell for cell in marked}
+
+
+def answers(path):
+    cells = cells_of(path).items()
+    return {n: cell.source for n, cell in cells if cell.metadata.nbgrader.solution}
+
+
+def nbgrader(course, *arguments):
+    """Run nbgrader in the folder course."""
+    run = subprocess.run(
+        [sys.executable, "-m", "nbgrader", *arguments],
+        cwd=course,
+        env=make_exercises.environment() | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
 
 
 # The networks: what the book's loop over the layers prints, here for 160x160 pixels

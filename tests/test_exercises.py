@@ -8,7 +8,6 @@ program tries that copies whatever it can see.
 
 import re
 import shutil
-import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,16 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from helpers import NOTEBOOKS, NUM_CHECKS, ROOT, SOLUTIONS, read
+from helpers import (
+    NOTEBOOKS,
+    NUM_CHECKS,
+    ROOT,
+    SOLUTIONS,
+    answers,
+    cells_of,
+    nbgrader,
+    read,
+)
 from nbclient import NotebookClient
 from nbgrader.api import Gradebook
 
@@ -245,30 +253,6 @@ WRONG = [
 # What a student's function may say on stderr, past whatever redirects it.
 NOTE = '    print("note", file=STDERR)\n'
 FIRST_WRONG = {row[:2]: row for row in reversed(WRONG)}.values()
-
-
-def cells_of(notebook):
-    """The cells that nbgrader knows, by name. notebook: a path will do."""
-    notebook = read(notebook) if isinstance(notebook, Path) else notebook
-    marked = [cell for cell in notebook.cells if "nbgrader" in cell.metadata]
-    return {cell.metadata.nbgrader.grade_id: cell for cell in marked}
-
-
-def answers(path):
-    cells = cells_of(path).items()
-    return {n: cell.source for n, cell in cells if cell.metadata.nbgrader.solution}
-
-
-def nbgrader(course, *arguments):
-    """Run nbgrader in the folder course."""
-    run = subprocess.run(
-        [sys.executable, "-m", "nbgrader", *arguments],
-        cwd=course,
-        env=make_exercises.environment() | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,8 @@ def make(course: Path) -> None:
         command = [sys.executable, "-m", "nbgrader", "generate_assignment", "*"]
         if subprocess.run(command, cwd=aside, env=environment()).returncode:
             sys.exit(REFUSED)
-        shutil.rmtree(course / "exercises", ignore_errors=True)
+        if (course / "exercises").exists():
+            (course / "exercises").replace(aside / "before")
         for file in ("exercises", "gradebook.db"):
             (aside / file).replace(course / file)
 
