@@ -61,7 +61,7 @@ def folders():
 def test_every_notebook_is_a_page_and_nothing_else_is_there(site, pages):
     expected = set()
     for notebooks, folder in folders():
-        expected.add(site / folder / "index.html")
+        expected |= {site / folder / name for name in ("index.html", "explorer.html")}
         for path in CHAPTERS + EXERCISES:
             name = path.relative_to(NOTEBOOKS)
             assert (notebooks / name).exists()
@@ -257,14 +257,12 @@ def test_a_page_that_is_missing_in_the_other_language_has_no_link(build, tmp_pat
     assert not [a for a in page.all("a") if "hreflang" in a]
 
 
-def test_the_explorer_is_linked_where_it_was_made(build, tmp_path):
-    build()
-    index = tmp_path / "site/index.html"
-    assert "explorer.html" not in index.read_text("utf-8")
-    (tmp_path / "a/explorer.html").write_text("alive")
-    build()
-    assert "explorer.html" in [a["href"] for a in Page(index).all("a")]
-    assert (tmp_path / "site/explorer.html").read_text() == "alive"
+def test_the_explorer_is_linked_from_the_front_page_and_its_chapter(site, pages):
+    for _, folder in folders():
+        assert "<canvas" in pages[site / folder / "explorer.html"].html
+        for name in ("index", "06_the_same_accuracy_in_minutes"):
+            links = [a["href"] for a in pages[site / folder / f"{name}.html"].all("a")]
+            assert "explorer.html" in links
 
 
 # ---------------------------------------------------------------- in a browser

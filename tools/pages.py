@@ -18,18 +18,22 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 import nbformat
+import torch
 from jinja2 import Environment, FileSystemLoader, pass_context
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
+from d2lmini.explorer import write_page
+from d2lmini.recipe import recipe_net
+
 ROOT = Path(__file__).parents[1]
 THEME = Path(__file__).parent / "theme"
 TEXTS = json.loads((THEME / "texts.json").read_text(encoding="utf-8"))
 NOTEBOOKS = {"en": ROOT / "notebooks", "zh": ROOT / "notebooks-zh"}
 PICTURES = [ROOT / "images" / f"{name}.svg" for name in ("shapes", "training")]
-EXPLORER = "explorer.html"  # beside the chapters, where it has been made
+EXPLORER = "explorer.html"
 
 
 class Renderer(IPythonRenderer):
@@ -121,6 +125,9 @@ def build(site: Path, notebooks: dict[str, Path], language: str) -> None:
     def write(page, body, **more):
         path = site / text["folder"] / page
         path.parent.mkdir(parents=True, exist_ok=True)
+        # a chapter shows the page of a reader's own network: here is the recorded one
+        link = f'<p><a href="{EXPLORER}">{text["explorer"]}</a></p>'
+        body = re.sub("<iframe.*?</iframe>", link, body, flags=re.S)
         more["translations"] = translations(page, notebooks, language)
         more["headings"] = re.findall(r'<h2 id="(.*?)">(.*?)<a class="anchor', body)
         up = "../" * (len(page.parts) - 1)
@@ -143,12 +150,23 @@ def build(site: Path, notebooks: dict[str, Path], language: str) -> None:
                 next=chapters[i + 1],
             )
 
-    front = {"pictures": {path.stem: path.read_text("utf-8") for path in PICTURES}}
-    if (source / EXPLORER).exists():
-        shutil.copy(source / EXPLORER, site / text["folder"])
-        front["explorer"] = EXPLORER
+    front = {"explorer": EXPLORER}
+    front["pictures"] = {path.stem: path.read_text("utf-8") for path in PICTURES}
     body = templates.get_template("front.html.j2").render(common, **front)
     write(PurePosixPath("index.html"), body, title=text["title"])
+
+
+def explore(folder: Path, language: str) -> None:
+    """Write the page in which the network of chapter 6's record for 0.93 is alive."""
+    records = ROOT / "notebooks" / "records"
+    *_, record = [
+        record
+        for record in json.loads((records / "targets.json").read_text("utf-8"))
+        if record["target"] == 0.93
+    ]
+    net = recipe_net(record["arch"])
+    net.load_state_dict(torch.load(records / record["weights"], weights_only=True))
+    write_page(net, folder / EXPLORER, lang=language)
 
 
 def chapter(path: Path) -> dict:
@@ -185,6 +203,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory(dir=site.parent) as aside:
         for language in editions:  # when this fails, the old site stays
             build(Path(aside, "site"), editions, language)
+            explore(Path(aside, "site", TEXTS[language]["folder"]), language)
         shutil.rmtree(site, ignore_errors=True)
         Path(aside, "site").rename(site)
     print(f"read it: {site / 'index.html'}")
