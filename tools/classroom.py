@@ -114,19 +114,17 @@ class Student:
         self.start()
 
     def start(self) -> None:
+        user = f"hub/api/users/{self.name}"
         while True:
             try:
-                self.call("POST", f"hub/api/users/{self.name}/server")
+                self.call("POST", f"{user}/server")
                 break
             except requests.HTTPError as error:
                 if error.response.status_code != 400:
                     raise
             time.sleep(0.5)  # the hub takes one that was just killed for alive
-        while not self.user()["servers"].get("", {}).get("ready"):
+        while not self.call("GET", user)["servers"].get("", {}).get("ready"):
             time.sleep(0.5)
-
-    def user(self) -> dict:
-        return self.call("GET", f"hub/api/users/{self.name}")
 
     def exchange(self, action: str) -> None:
         """What JupyterLab's Assignment List does: fetch, submit or fetch_feedback."""
@@ -213,10 +211,9 @@ class Class:
         for i in range(num_students):
             self.students.append(Student(self.hub, f"student{i + 1}"))
             home = folder / self.students[-1].name
-            (home / "exercises").mkdir(parents=True)
+            shutil.copytree(COURSE / "notebooks/records", home / "records")
             for chapter in CHAPTER, CHAPTER_5:
                 shutil.copy(COURSE / "notebooks" / chapter, home)
-            shutil.copytree(COURSE / "notebooks/records", home / "records")
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
