@@ -55,15 +55,9 @@ def grade(course: Path, assignment: str, processes: int) -> Iterator[tuple[str, 
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
     def grade_one(student: str) -> subprocess.CompletedProcess:
-        command = [
-            "nbgrader",
-            "autograde",
-            assignment,
-            "--student",
-            glob.escape(student),
-        ]
+        command = [sys.executable, "-m", "nbgrader", "autograde", assignment]
         return subprocess.run(
-            [sys.executable, "-m", *command],
+            [*command, f"--student={glob.escape(student)}"],
             cwd=course,
             env=os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"},
             capture_output=True,

@@ -24,5 +24,5 @@ def test_a_class_of_three_gets_the_right_points_though_a_server_is_killed():
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    stages = [line.split(" | ")[0] for line in done.stdout.splitlines()]
-    assert stages[-3:] == ["| idle", "| chapter 1", "| exercise"]
+    stages = [line.split(" | ")[0] for line in done.stdout.splitlines() if "|" in line]
+    assert stages[2:] == ["| idle", "| chapter 1", "| exercise"]
