@@ -27,7 +27,7 @@ from helpers import (
 )
 
 import d2lmini
-from d2lmini import counting
+from d2lmini import counting, recipe
 
 SANITIZE = ROOT / "tests" / "sanitize.cfg"
 TAGS = {"raises-exception", "recipe"}  # misspelt ones would do nothing
@@ -129,11 +129,18 @@ def bare(source):
         (1, counting, "num_params"),
         (1, counting, "weight_layers"),
         (3, counting, "milliseconds"),
+        (6, recipe, "norm_block"),
+        (6, recipe, "norm_vgg"),
+        (6, recipe, "recipe_net"),
+        (6, recipe, "both_sides"),
     ],
 )
 def test_chapters_define_what_the_library_has(chapter, module, name):
-    sources = [cell.source for cell in code_cells(CHAPTERS[chapter - 1])]
-    (shown,) = [source for source in sources if source.startswith(f"def {name}(")]
+    cells = [cell.source for cell in code_cells(CHAPTERS[chapter - 1])]
+    found = [
+        re.search(rf"^def {name}\(.*?(?=\n\n\n|\Z)", c, re.M | re.S) for c in cells
+    ]
+    (shown,) = [match[0] for match in found if match]
     assert bare(shown) == bare(inspect.getsource(getattr(module, name)))
 
 

@@ -14,10 +14,12 @@ import nbformat
 import pictures
 import pytest
 import records
+import torch
 from helpers import NOTEBOOKS, ROOT, TOOLS, code_cells, read
 from nbclient.exceptions import CellExecutionError
 
 import d2lmini
+from d2lmini.counting import read_runs
 
 
 def write(path, *sources):
@@ -83,6 +85,36 @@ def test_recording_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     kept = json.loads(path.read_text())
     assert [run["about"]["seed"] for run in kept["runs"]] == [5, 6, 7]
     assert kept["about"]["sample"] is False
+
+
+def share_above(t, freedom):
+    """Of Student's distribution, from torch's density."""
+    x = torch.linspace(t, 300, 1_000_001, dtype=torch.float64)
+    density = torch.distributions.StudentT(torch.tensor(freedom).double())
+    return torch.trapezoid(density.log_prob(x).exp(), x).item()
+
+
+def test_targets_are_summed_up_from_the_runs():
+    """Their t-tests are right, and the kept networks are the timed ones."""
+    assert share_above(2.821, 9) == pytest.approx(0.01, abs=2e-5)  # printed tables
+    folder = NOTEBOOKS / "records"
+    targets = json.loads((folder / "targets.json").read_text())
+    _, runs = read_runs(folder / "recipe.json")
+    about, timed = read_runs(folder / "seconds.json")
+    for record, (target, epochs, _) in zip(targets, records.RECIPES, strict=True):
+        assert [record["target"], record["epochs"]] == [target, epochs]
+        accs = [h.test_acc[-1] for h in runs[str(target)] if len(h) == epochs]
+        n, mean = len(accs), sum(accs) / len(accs)
+        variance = sum((acc - mean) ** 2 for acc in accs) / (n - 1)
+        assert record["seeds"] == n >= 10
+        assert [record["mean"], record["stdev"]] == pytest.approx([mean, variance**0.5])
+        p = share_above((mean - target) / (variance / n) ** 0.5, n - 1)
+        assert record["p"] == pytest.approx(p, rel=1e-4)
+        if "weights" in record:
+            (run,), time = timed[str(target)], record["timed"]["seconds"]
+            assert record["right"] == round(10_000 * run.test_acc[-1])
+            operations = time["share"] * time["seconds"] * about["matrix_gflops"] / 1e3
+            assert operations == pytest.approx(record["tflop"])
 
 
 @pytest.mark.parametrize("name", pictures.PICTURES)
