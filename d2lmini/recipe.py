@@ -76,8 +76,7 @@ def verify(
     """
     folder = Path(folder)
     test_iter = load_data_fashion_mnist(500, sample=sample, root=root)[1]
-    records = json.loads(_read(folder / "targets.json"))
-    for record in [record for record in records if "weights" in record]:
+    for record in _kept_records(folder / "targets.json"):
         net = recipe_net(record["arch"])
         net.load_state_dict(_weights(folder / record["weights"], record["sha256"]))
         right = count_right(net, test_iter)
@@ -95,6 +94,15 @@ def _read(path: Path) -> bytes:
             f"cannot read {path} ({error.strerror}): the records lie in the course's "
             f"folder notebooks/records; name it with --records, or get the file again"
         ) from None
+
+
+def _kept_records(path: Path) -> list[dict]:
+    """Those whose weights were kept."""
+    try:
+        records = json.loads(_read(path))
+    except ValueError:
+        raise ValueError(f"{path} is damaged: get the file again") from None
+    return [record for record in records if "weights" in record]
 
 
 def _weights(path: Path, sha256: str) -> dict[str, Tensor]:

@@ -57,16 +57,16 @@ def test_muons_steps_by_hand(chapter):
     first, second = (conv.weight for conv in net)
     before = [weight.detach().clone() for weight in (first, second)]
     Q = torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
-    for gradient in (3.0, -1.0):  # momentum: 3, then 0.6 * 3 - 1 > 0
+    for gradient in (3.0, -1.7, -0.1):  # momentum: 3, 0.1, -0.04
         first.grad, second.grad = torch.ones(2, 1, 1, 1), gradient * Q[:, :, None, None]
         optimizer.step()
     lrs = [group["lr"] for group in optimizer.param_groups]
     assert lrs[1] == pytest.approx(lrs[0] / 3)
-    moved = before[0] - first  # plain SGD with momentum 0.9: 1, then 1.9
-    torch.testing.assert_close(moved, torch.full((2, 1, 1, 1), 2.9 * lrs[0]))
+    moved = before[0] - first  # plain SGD with momentum 0.9: 1, 1.9, 2.71
+    torch.testing.assert_close(moved, torch.full((2, 1, 1, 1), 5.61 * lrs[0]))
     step = lrs[1] * polynomial(0.5**0.5, 3)
     moved = (before[1] - second)[:, :, 0, 0]
-    torch.testing.assert_close(moved, 2 * step * Q, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(moved, (1 + 1 - 1) * step * Q, rtol=1e-3, atol=1e-6)
 
 
 def test_muon_moves_all_convolutions_but_the_first(chapter):
@@ -156,3 +156,10 @@ def test_verify_tells_which_file_is_missing(folder, capsys, name):
     assert main(["verify", f"--records={folder}"]) == 1
     printed = capsys.readouterr().err
     assert f"cannot read {folder / name}" in printed and "--records" in printed
+
+
+def test_verify_tells_that_the_record_is_damaged(folder, capsys):
+    path = folder / "targets.json"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert main(["verify", f"--records={folder}"]) == 1
+    assert f"{path} is damaged" in capsys.readouterr().err
