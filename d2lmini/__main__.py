@@ -246,7 +246,7 @@ def parse(arguments: list[str] | None) -> Namespace:
     add("net", help="a checkpoint, or what torch.save(net, FILE) wrote")
     add("--out", required=True, help="the HTML file to be written")
     add("--resize", type=int, help="side of the net's images, if it is not 28")
-    add("--lang", default="en", choices=["en", "zh"], help="the page's language")
+    add("--lang", help="the language that the page begins with: en or zh")
     return parser.parse_args(arguments)
 
 

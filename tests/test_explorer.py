@@ -14,6 +14,7 @@ from torch import nn
 import d2lmini
 from d2lmini.__main__ import main
 from d2lmini.explorer import read_net, write_page
+from d2lmini.recipe import norm_vgg, recipe_net
 
 
 def small_net(*more, channels=4):
@@ -169,15 +170,20 @@ def test_a_net_is_read_from_a_whole_net(folder):
     assert_same(net, read_net("net.pt"))
 
 
-def test_weights_alone_are_read_as_the_courses_vgg(folder):
+def test_weights_alone_are_read_as_the_courses_networks(folder):
     net = d2lmini.vgg(((1, 4), (2, 8)), image_size=28, hidden=(16, 12))
     torch.save(net.state_dict(), "vgg.pt")
     assert_same(net, read_net("vgg.pt"))
-    with pytest.raises(ValueError, match="not of d2lmini.vgg for images of 48x48"):
+    with pytest.raises(ValueError, match="networks for images of 48x48: give the res"):
         read_net("vgg.pt", 48)
-    torch.save(nn.Sequential(nn.BatchNorm2d(1)).state_dict(), "vgg.pt")
-    with pytest.raises(ValueError, match="save the whole net, torch.save"):
-        read_net("vgg.pt")
+    for make in (recipe_net, norm_vgg):  # which differ in one pooling
+        net = make(((1, 4), (1, 6), (2, 8), (1, 9)))
+        torch.save(net.state_dict(), "net.pt")
+        assert_same(net, read_net("net.pt"))
+    for state in (nn.Sequential(nn.Linear(784, 10)).state_dict(), {}):
+        torch.save(state, "vgg.pt")
+        with pytest.raises(ValueError, match="save the whole net, torch.save"):
+            read_net("vgg.pt")
 
 
 class Harmful:

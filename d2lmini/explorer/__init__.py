@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from d2lmini.data import LABELS, ImagesInMemory, load_data_fashion_mnist
 from d2lmini.engine.checks import check_size
 from d2lmini.engine.files import write_whole
+from d2lmini.engine.language import language
 from d2lmini.explorer.layers import as_base64, describe_net
 from d2lmini.explorer.nets import read_net
 
@@ -38,20 +39,20 @@ def write_page(
     images: Tensor | None = None,
     labels: Tensor | None = None,
     classes: Sequence[str] = LABELS,
-    lang: str = "en",
+    lang: str | None = None,
 ) -> Path:
     """Write the page of a trained net to path, and return path. net stays as it is.
 
     resize: what the images were loaded with (see `load_data_fashion_mnist`).
     images: uint8 (n, 28, 28), and their labels (n,): what the page offers; without
     them, three test images of each class, from the sample. lang: "en" or "zh", the
-    language that the page begins with.
+    language that the page begins with; without it, the course's where this is called.
     Raises ValueError, before anything is written, for a net that the page cannot
     compute, and where path holds something else than such a page; OSError where it
     cannot be written.
     """
     path, size = Path(path), check_size(resize) or [28, 28]
-    texts = json.loads(_read("texts.json"))
+    texts, lang = json.loads(_read("texts.json")), lang or language()
     if lang not in texts:
         raise ValueError(f"lang must be one of {', '.join(texts)}, got {lang!r}")
     _check_path(path)

@@ -1,6 +1,7 @@
-"""A net from a file: a checkpoint, a whole net, or the weights of d2lmini.vgg."""
+"""A net from a file: a checkpoint, a whole net, or weights of the course's nets."""
 
 import ast
+import contextlib
 import io
 import os
 import pickle
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from d2lmini.engine.checkpoints import unpack
 from d2lmini.explorer.layers import LAYERS
 from d2lmini.models import vgg
+from d2lmini.recipe import norm_vgg, recipe_net
 
 KINDS = {kind.__name__: kind for kind in (nn.Sequential, *LAYERS)}
 
@@ -22,8 +24,10 @@ def read_net(path: str | os.PathLike, image_size: int | None = None) -> nn.Modul
 
     - a checkpoint of train_ch6, which says how its net was printed;
     - what torch.save(net, path) wrote;
-    - what torch.save(net.state_dict(), path) wrote, of d2lmini.vgg alone: weights do
-      not tell which layers without weights stand between them. It needs image_size.
+    - what torch.save(net.state_dict(), path) wrote, of chapter 5's and 6's networks
+      alone: weights do not tell which layers without weights stand between them.
+
+    image_size: side of its images; None is 28.
 
     Raises ValueError for another file, OSError for one that cannot be read.
     """
@@ -47,7 +51,7 @@ def read_net(path: str | os.PathLike, image_size: int | None = None) -> nn.Modul
     if isinstance(held, nn.Module):
         return held
     if _is_state_dict(held):
-        return vgg_with(held, image_size or 28)
+        return net_with(held, image_size or 28)
     raise ValueError(f"{path} holds no net, but a {type(held).__name__}")
 
 
@@ -68,28 +72,29 @@ def _is_state_dict(held: object) -> bool:
     return isinstance(held, dict) and all(isinstance(v, Tensor) for v in held.values())
 
 
-def vgg_with(state: dict[str, Tensor], image_size: int) -> nn.Sequential:
-    """d2lmini.vgg with these weights, if they are such a network's."""
-    advice = "save the whole net, torch.save(net, path)"
+def net_with(state: dict[str, Tensor], image_size: int) -> nn.Sequential:
+    """The network of chapter 5 or 6 that has these weights."""
     kernels = {}  # of each block
     for name, weight in state.items():
         if weight.dim() == 4:
             kernels.setdefault(name.split(".")[0], []).append(weight)
+    conv_arch = [(len(block), len(block[0])) for block in kernels.values()]
     widths = [len(weight) for weight in state.values() if weight.dim() == 2]
     if not kernels or not widths:
-        raise ValueError(f"these weights are not of d2lmini.vgg: {advice}")
-    conv_arch = [(len(block), len(block[0])) for block in kernels.values()]
-    in_channels = next(iter(kernels.values()))[0].shape[1]
-    net = vgg(conv_arch, in_channels, widths[-1], image_size, widths[:-1])
-    try:
-        net.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(
-            f"these weights are not of d2lmini.vgg for images of "
-            f"{image_size}x{image_size} (give the resize that they were trained "
-            f"with, or {advice}): {error}"
-        ) from None
-    return net
+        nets = []
+    elif any(name.endswith("running_mean") for name in state):
+        nets = [recipe_net(conv_arch), norm_vgg(conv_arch)]
+    else:
+        nets = [vgg(conv_arch, 1, widths[-1], image_size, widths[:-1])]
+    for net in nets:
+        with contextlib.suppress(RuntimeError):
+            net.load_state_dict(state)
+            return net
+    raise ValueError(
+        f"these weights are of none of the course's networks for images of "
+        f"{image_size}x{image_size}: give the resize that they were trained with, or "
+        f"save the whole net, torch.save(net, path)"
+    )
 
 
 def net_from_text(text: str) -> nn.Sequential:
