@@ -30,7 +30,7 @@ from d2lmini.engine.language import FIELD, MESSAGES, catalogue, translated
 
 # Editions in which nothing is missing, and nothing may be: add a language when it is
 # complete. The others are drafts.
-LANGUAGES = []
+LANGUAGES = ["zh"]
 
 FOLDERS = sorted(path for path in (ROOT / "translations").iterdir() if path.is_dir())
 EDITIONS = [folder.name for folder in FOLDERS]

@@ -18,15 +18,13 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 import nbformat
-import torch
 from jinja2 import Environment, FileSystemLoader, pass_context
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
-from d2lmini.explorer import write_page
-from d2lmini.recipe import recipe_net
+from d2lmini.explorer import read_net, write_page
 
 ROOT = Path(__file__).parents[1]
 THEME = Path(__file__).parent / "theme"
@@ -158,14 +156,7 @@ def build(site: Path, notebooks: dict[str, Path], language: str) -> None:
 
 def explore(folder: Path, language: str) -> None:
     """Write the page in which the network of chapter 6's record for 0.93 is alive."""
-    records = ROOT / "notebooks" / "records"
-    *_, record = [
-        record
-        for record in json.loads((records / "targets.json").read_text("utf-8"))
-        if record["target"] == 0.93
-    ]
-    net = recipe_net(record["arch"])
-    net.load_state_dict(torch.load(records / record["weights"], weights_only=True))
+    net = read_net(ROOT / "notebooks" / "records" / "recipe_0.93.pt")
     write_page(net, folder / EXPLORER, lang=language)
 
 
