@@ -95,7 +95,7 @@ class TestChapter:
         figures = list(filter(None, map(svg, outputs(path))))
         assert len(figures) >= 2
         for figure in figures:
-            assert len(re.findall(r"<(?:path|image|use)\b", figure)) > 5
+            assert len(re.findall(r"<(?:path|image|use|text)\b", figure)) > 5
             assert "<dc:date>" not in figure
 
     def test_pictures_are_told_in_words(self, path):
@@ -103,8 +103,8 @@ class TestChapter:
         for figure in filter(None, map(svg, outputs(path))):
             root = ElementTree.fromstring(figure)
             assert root.findtext("{*}title") and root.findtext("{*}desc")
-            names = re.findall(r"'[^']+'", figure)
-            assert set(names) <= {"'DejaVu Sans'"}  # in <text>, with what stands in
+            styles = " ".join(re.findall('style="(.*?)"', figure))
+            assert set(re.findall("'.+?'", styles)) <= {"'DejaVu Sans'"}
 
 
 def test_shape_traces_are_the_ones_of_the_book():
