@@ -9,6 +9,7 @@ that is not the exercise's follows the one that it followed.
 from __future__ import annotations
 
 import copy
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -43,6 +44,10 @@ def look_through(course: Path) -> Iterator[Fault]:
     for folder in folders:
         who = f"{folder.parent.name}, {folder.name}"
         try:
+            if re.search(r"[*?[]", folder.parent.name):
+                raise ValueError(
+                    "rename the student's folder: nbgrader reads its * ? ["
+                )
             if folder.name not in exercises:
                 raise ValueError(f"rename the folder: {', '.join(sorted(exercises))}")
             with warnings.catch_warnings():

@@ -184,7 +184,7 @@ TABLE = {
     "loop, stubborn": (add(STUBBORN), [], []),
     "kernel ends": (call("import os; os._exit(1)"), [], ["sizes-check"]),
     "one long line": (add('print("x" * 30_000_000)'), [], []),
-    "o'brien [a] (1)+;": (lambda notebook: None, [], []),
+    "o'brien (1)+;": (lambda notebook: None, [], []),
     "李 雷": (lambda notebook: None, [], []),
     "asks": (add('name = input("name")'), [], []),
     "leaves": (add("exit()"), [], []),
@@ -324,6 +324,12 @@ def test_a_folder_of_another_name_is_told(course, capsys):
     assert main(["submissions", str(course)]) == 1
     expected = f"LOOK   ada, chapter1: rename the folder: {CHAPTER}\n"
     assert capsys.readouterr().out.startswith(expected)
+
+
+def test_a_name_that_nbgrader_takes_for_a_pattern_is_told(course, capsys):
+    hand_in(course, "ada [a]", right_answers())
+    ((word, _, fault),) = look(course, capsys)
+    assert word == "LOOK  " and "rename the student's folder" in fault
 
 
 def test_a_folder_without_a_course_is_refused(tmp_path, capsys):
