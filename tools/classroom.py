@@ -207,11 +207,13 @@ class Class:
         text = HUB.format(*ports, home=folder, environment=self.environment)
         (folder / "jupyterhub_config.py").write_text(text)
         self.hub = f"http://127.0.0.1:{ports[0]}"
+        # where chapters look for them, from a student's home
+        shutil.copytree(COURSE / "notebooks/records", folder / "notebooks/records")
         self.students = []
         for i in range(num_students):
             self.students.append(Student(self.hub, f"student{i + 1}"))
             home = folder / self.students[-1].name
-            shutil.copytree(COURSE / "notebooks/records", home / "records")
+            home.mkdir()
             for chapter in CHAPTER, CHAPTER_5:
                 shutil.copy(COURSE / "notebooks" / chapter, home)
 
