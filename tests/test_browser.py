@@ -360,7 +360,7 @@ def test_interrupting_a_training_leaves_figure_and_kernel(page, lab):
     assert "interrupted in epoch 1" in "".join(seen[i]["texts"])
     assert seen[i]["kinds"] == [STDOUT, "image/svg+xml", STDOUT]
     assert is_error(seen[after])  # it needs the whole training
-    assert "run the cell above to its end" in "".join(seen[after]["texts"])
+    assert "run its cell to the end" in "".join(seen[after]["texts"])
 
     first = page.locator(".jp-Notebook .jp-CodeCell").first
     first.click()
