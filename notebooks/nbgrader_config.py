@@ -2,7 +2,8 @@
 
 c = get_config()  # noqa: F821 (nbgrader defines it)
 
-c.CourseDirectory.course_id = "d2lmini"
+# The exchange makes a folder of this name, which must not hide the module d2lmini.
+c.CourseDirectory.course_id = "vgg"
 c.CourseDirectory.source_directory = "solutions"
 c.CourseDirectory.release_directory = "exercises"
 c.ClearSolutions.code_stub = {"python": "# your code here"}

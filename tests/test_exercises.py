@@ -508,7 +508,7 @@ def test_making_the_exercises_loses_nothing(tmp_path, monkeypatch, capfd):
         "exercises", "gradebook.db", "nbgrader_config.py", "solutions"
     ]  # fmt: skip
 
-    with Gradebook(f"sqlite:///{course}/gradebook.db", "d2lmini") as gradebook:
+    with Gradebook(f"sqlite:///{course}/gradebook.db", "vgg") as gradebook:
         gradebook.add_student("ada")
         gradebook.add_submission(path.stem, "ada")
     solution = course / "solutions" / path.stem / path.name

@@ -42,7 +42,7 @@ import websocket
 COURSE = Path(__file__).resolve().parents[1]
 CHAPTER, CHAPTER_5 = "01_vgg_blocks.ipynb", "05_training.ipynb"
 ASSIGNMENT = "01_vgg_blocks"
-EXERCISE = f"d2lmini/{ASSIGNMENT}/{CHAPTER}"  # where a student fetches it to
+EXERCISE = f"vgg/{ASSIGNMENT}/{CHAPTER}"  # where a student fetches it to
 JOVYAN = """
 names=$(mktemp) && sed s/^root:/jovyan:/ /etc/passwd > $names
 mount --bind $names /etc/passwd && rm $names && exec "$@"
@@ -65,7 +65,7 @@ c.Spawner.start_timeout = c.Spawner.http_timeout = 600
 NBGRADER = """
 c = get_config()
 c.Exchange.root = "{}/exchange"
-c.CourseDirectory.course_id = "d2lmini"
+c.CourseDirectory.course_id = "vgg"
 c.Exchange.path_includes_course = True
 """
 
@@ -128,7 +128,7 @@ class Student:
 
     def exchange(self, action: str) -> None:
         """What JupyterLab's Assignment List does: fetch, submit or fetch_feedback."""
-        what = {"course_id": "d2lmini", "assignment_id": ASSIGNMENT}
+        what = {"course_id": "vgg", "assignment_id": ASSIGNMENT}
         answer = self.call("POST", f"~/assignments/{action}", params=what)
         if not answer["success"]:
             raise RuntimeError(f"{self.name} cannot {action}: {answer['value']}")
@@ -141,8 +141,8 @@ class Student:
         content = {"type": "notebook", "content": notebook}
         self.call("PUT", f"~/api/contents/{path}", json=content)
 
-    def run(self, path: str) -> int:
-        """Open a notebook and run its cells; how many fail. The kernel stays."""
+    def run(self, path: str) -> list[str]:
+        """Open a notebook and run its cells; their errors. The kernel stays."""
         about = {"path": path, "name": path, "type": "notebook"}
         session = self.call(
             "POST", "~/api/sessions", json=about | {"kernel": {"name": "python3"}}
@@ -156,15 +156,15 @@ class Student:
             )
         ) as kernel:
             cells = [c for c in self.notebook(path).cells if c.cell_type == "code"]
-            return sum(not execute(kernel, cell.source) for cell in cells)
+            return list(filter(None, (execute(kernel, cell.source) for cell in cells)))
 
     def close(self) -> None:
         for session in self.call("GET", "~/api/sessions"):
             self.call("DELETE", f"~/api/sessions/{session['id']}")
 
 
-def execute(kernel: websocket.WebSocket, source: str) -> bool:
-    """Whether source runs without an error."""
+def execute(kernel: websocket.WebSocket, source: str) -> str | None:
+    """Run source; its error."""
     number = uuid.uuid4().hex
     header = {"msg_id": number, "msg_type": "execute_request", "version": "5.3"}
     message = {
@@ -172,14 +172,19 @@ def execute(kernel: websocket.WebSocket, source: str) -> bool:
         "header": header | {"session": "a class", "username": ""},
         "parent_header": {},
         "metadata": {},
-        "content": {"code": source, "silent": False, "allow_stdin": False},
+        "content": {"code": source, "allow_stdin": False, "stop_on_error": False},
     }
     kernel.send(json.dumps(message))
     while True:
         reply = json.loads(kernel.recv())
         mine = reply["parent_header"].get("msg_id") == number
         if mine and reply["msg_type"] == "execute_reply":
-            return reply["content"]["status"] == "ok"
+            error = reply["content"]
+            return (
+                None
+                if error["status"] == "ok"
+                else f"{error['ename']}: {error['evalue']}"
+            )
 
 
 class Class:
@@ -323,10 +328,13 @@ class Class:
         lost = [0, points["sizes-check"], sum(points.values())][i % 3]
         return sum(points.values()) - lost
 
+    def finish(self, student: Student, chapter: str) -> None:
+        if errors := student.run(chapter):
+            raise RuntimeError(f"{student.name}: {chapter} fails: {errors}")
+
     def chapter_1(self, student: Student) -> None:
         student.exchange("fetch")
-        if student.run(CHAPTER):
-            raise RuntimeError(f"{student.name}: chapter 1 fails")
+        self.finish(student, CHAPTER)
 
     def exercise(self, student: Student) -> None:
         """Answer, run and submit; the first one's server is killed on the way."""
@@ -339,8 +347,8 @@ class Class:
             self.kill(student)
             student.start()
             failed = student.run(EXERCISE)
-        if (failed > 0) != (i % 3 > 0):
-            raise RuntimeError(f"{student.name}: {failed} cells of the exercise fail")
+        if bool(failed) != (i % 3 > 0):
+            raise RuntimeError(f"{student.name}: the exercise's errors are {failed}")
         kept = [cell.source for cell in student.notebook(EXERCISE).cells]
         if kept != [cell.source for cell in answered.cells]:
             raise RuntimeError(f"{student.name}: what was saved is lost")
@@ -354,8 +362,7 @@ class Class:
 
     def chapter_5(self, student: Student) -> None:
         student.close()
-        if student.run(CHAPTER_5):
-            raise RuntimeError(f"{student.name}: chapter 5 fails")
+        self.finish(student, CHAPTER_5)
 
     def grade(self) -> None:
         self.teacher("nbgrader", "collect", ASSIGNMENT)
@@ -369,7 +376,7 @@ class Class:
         for i, student in enumerate(self.students):
             student.exchange("fetch_feedback")
             home = self.folder / student.name
-            (page,) = home.glob(f"d2lmini/{ASSIGNMENT}/feedback/*/*.html")
+            (page,) = home.glob(f"vgg/{ASSIGNMENT}/feedback/*/*.html")
             score = re.search(r"Score: ([\d.]+)", page.read_text(encoding="utf-8"))
             if float(score[1]) != self.expected(i):
                 raise RuntimeError(
