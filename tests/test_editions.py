@@ -293,14 +293,16 @@ def test_checks_speak_chinese(chinese, capsys):
     with pytest.raises(exercises.NotYet) as error:
         exercises.check("shape of block(X)", (1, 2), (1, 3), "find the rule")
     assert str(error.value) == (
-        "block(X)的形状：你的结果是(1, 2)，第2个：太小了。\n提示：找出规律"
+        "block(X)的形状：你的结果是(1, 2)，其中第2个太小了。\n提示：找出规律"
     )
     with pytest.raises(exercises.NotYet, match="^最后一层出错了：ZeroDivisionError: "):
         exercises.check("last layer", fails, 3, "find the rule")
     with pytest.raises(exercises.NotYet, match="^last：还没做$"):
         exercises.check("last", None, 3, "find the rule")
-    exercises.check("40 images, a and b exchanged", 3, 3, "", "So it is {}.")
-    assert capsys.readouterr().out == "40张图像（a和b交换之后）：正确。So it is {}.\n"
+    what = "epoch_loss for 40 images, a and b exchanged"
+    exercises.check(what, 3, 3, "", "So it is {}.")
+    said = "40张图像的epoch_loss（a和b交换之后）：正确。So it is {}.\n"
+    assert capsys.readouterr().out == said
 
 
 @pytest.mark.parametrize(
