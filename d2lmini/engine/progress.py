@@ -161,6 +161,6 @@ def explain_guessing(history: Any, net: nn.Module) -> None:
     if all(abs(loss - guessing) < 0.01 for loss in history.train_loss):
         print(
             f"the loss stayed at {guessing:.3f} = ln({num_classes}): net still gives "
-            f"every class the same chance. Train longer, or try a smaller "
-            f"batch, larger images or another lr"
+            f"every class the same chance. Train longer, or try another lr, "
+            f"He's first weights (section 5.4) or batch normalisation (6.5)"
         )
