@@ -75,7 +75,6 @@ class Row(NamedTuple):
 
     stage: str
     seconds: float  # the median, of all at once
-    processor: float  # seconds of one processor
     own: float
     shared: float
 
@@ -268,10 +267,8 @@ class Class:
             do(student)
             return time.perf_counter() - begin
 
-        before = sum(self.processor(student) for student in self.students)
         with ThreadPoolExecutor(at_once) as pool:
             seconds = list(pool.map(timed, self.students[:at_once]))
-        spent = sum(self.processor(student) for student in self.students) - before
         own = [self.memory(student) for student in self.students]
         everything = [self.process, *self.process.children(recursive=True)]
         pss = sum(process.memory_full_info().pss for process in everything) / 2**20
@@ -279,15 +276,10 @@ class Class:
             Row(
                 name,
                 statistics.median(seconds),
-                spent / at_once,
                 statistics.mean(own[:at_once]),
                 pss - sum(own),
             )
         )
-
-    def processor(self, student: Student) -> float:
-        times = [process.cpu_times() for process in self.processes(student.name)]
-        return sum(time.user + time.system for time in times)
 
     def memory(self, student: Student) -> float:
         """MiB that no other process has."""
@@ -418,12 +410,11 @@ def main() -> None:
         rows = hold(num_students, options.chapter_5)
         first = first or rows
         print(f"{num_students} students at once on {os.cpu_count()} processors:\n")
-        print("| stage | seconds | processor seconds | MiB | students in 16 GiB |")
-        print("|---|---|---|---|---|")
+        print("| stage | seconds | MiB | students in 16 GiB |")
+        print("|---|---|---|---|")
         for row in rows:
             fit = int((16 * 1024 - row.shared) / row.own)
-            print(f"| {row.stage} | {row.seconds:.0f} | {row.processor:.0f} |", end="")
-            print(f" {row.own:.0f} | {fit} |")
+            print(f"| {row.stage} | {row.seconds:.0f} | {row.own:.0f} | {fit} |")
         worst = max(
             abs(before.memory(num_students) / row.memory(num_students) - 1)
             for before, row in zip(first, rows, strict=True)
