@@ -1,4 +1,4 @@
-"""What makes a step on a CPU faster (memory kept, memory order), and lets memory go.
+"""What makes a step faster (memory kept, orders changed), and lets memory go.
 
 A step frees gigabytes, which Linux's C library (glibc) gives back to the system at once
 and asks for again in the next step: a third of the time of a step on a CPU was that.
@@ -17,6 +17,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from d2lmini.engine.parallel import replicate
+from d2lmini.engine.pooling import pooling_first
 
 # glibc's numbers of the options of mallopt
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
@@ -79,21 +80,23 @@ def let_go_on_error(function: Callable) -> Callable:
 def fast_training(
     net: nn.Module, optimizer: Optimizer, loss: Callable
 ) -> Iterator[nn.Module]:
-    """In the body, net as the training loop calls it: a copy in each process, and with
-    the weights of its convolutions in channels-last order where nothing can notice.
+    """In the body, net as the training loop calls it: a copy in each process.
 
-    After it, net is in evaluation mode, and in the order in which it came.
+    Where nothing can notice, the weights of its convolutions are in channels-last
+    order, and it pools before ReLU. After the body net is as it came, in evaluation
+    mode.
     """
-    weights = []
-    if _takes_channels_last(net, optimizer, loss):
+    weights, pooling = [], contextlib.nullcontext()
+    if _nothing_notices(net, optimizer, loss):
         weights = [m.weight for m in net.modules() if type(m) is nn.Conv2d]
+        pooling = pooling_first(net)
     came_as = [weight.data for weight in weights]
     try:
         for weight in weights:
             # not contiguous(): with one input channel it returns the default order,
             # and a convolution's outputs come in the order of its weights
             weight.data = weight.data.to(memory_format=torch.channels_last)
-        with keep_freed_memory():
+        with keep_freed_memory(), pooling:
             yield replicate(net)
     finally:
         for weight, data in zip(weights, came_as, strict=True):
@@ -107,9 +110,9 @@ def fast_training(
         net.eval()  # as d2l leaves it: ready for predictions, without dropout
 
 
-def _takes_channels_last(net: nn.Module, optimizer: Optimizer, loss: Callable) -> bool:
-    """Whether nothing could notice: layers, optimizer and loss are torch's own, and no
-    two weights share memory.
+def _nothing_notices(net: nn.Module, optimizer: Optimizer, loss: Callable) -> bool:
+    """Whether layers, optimizer and loss are torch's own, and no two weights share
+    memory.
 
     A reader's code may count on the default order (`x.view(len(x), -1)` fails without),
     and dropout would draw other numbers for an image than in the default order.

@@ -1,0 +1,85 @@
+"""While a net is trained it pools before ReLU: the same numbers, and less is kept."""
+
+import pytest
+import torch
+from torch import nn
+
+from d2lmini.engine.pooling import pooling_first
+
+POOLS = {
+    "VGG's": nn.MaxPool2d(2, 2),
+    "AlexNet's, windows overlap": nn.MaxPool2d(3, 2),
+    "padded": nn.MaxPool2d(3, 2, padding=1),
+    "all arguments": nn.MaxPool2d((3, 2), (2, 1), (1, 0), (1, 2), ceil_mode=True),
+}
+
+
+def nets(pool):
+    convs = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 8, 3, padding=1)
+    net = nn.Sequential(
+        nn.Sequential(convs[0], nn.ReLU(), pool),
+        nn.Sequential(convs[1], nn.ReLU(inplace=True), pool),
+    )
+    return net, convs
+
+
+def gradients(net, X):
+    net.zero_grad()
+    X = X.clone().requires_grad_()
+    y = net(X)
+    (y * torch.arange(y.numel()).reshape(y.shape)).sum().backward()
+    return [y, X.grad, *(p.grad.clone() for p in net.parameters())]
+
+
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("side", [21, 182])  # 2 bytes for a place, and 4
+def test_the_numbers_are_the_same_to_the_last_bit(pool, order, side):
+    net, _ = nets(pool)
+    net.to(memory_format=order)
+    X = torch.randn(3, 1, side, side).round()  # with ties
+    plain = gradients(net, X)
+    with pooling_first(net):
+        ours = gradients(net, X)
+        with torch.no_grad():
+            assert torch.equal(net(X), plain[0])
+    for a, b in zip(ours, plain, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_net_is_as_it_came_also_after_an_error():
+    pool = nn.MaxPool2d(2, 2)
+    net, convs = nets(pool)
+    modules, names = list(net.modules()), list(net.state_dict())
+    with pytest.raises(KeyboardInterrupt), pooling_first(net):
+        assert list(net.state_dict()) == names and net[0][0] is convs[0]
+        assert net[0][2] is not pool
+        raise KeyboardInterrupt
+    assert all(a is b for a, b in zip(net.modules(), modules, strict=True))
+    assert net[0][2] is pool is net[1][2]
+
+
+def kept(net, X):
+    """The bytes that the backward pass needs, those of weights and images left out."""
+    storages = {}
+
+    def note(tensor):
+        storages[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        y = net(X)
+    for tensor in [X, *net.parameters()]:
+        storages.pop(tensor.untyped_storage().data_ptr(), None)
+    assert y.requires_grad
+    return sum(tensor.numel() * tensor.element_size() for tensor in storages.values())
+
+
+def test_what_is_kept_for_the_backward_pass():
+    """Of 4 channels of 8x8 and 8 of 4x4: 4 bytes a number, 2 or 8 for its place."""
+    net, _ = nets(nn.MaxPool2d(2, 2))
+    X = torch.zeros(1, 1, 8, 8)
+    large, pooled = 4 * 64 + 8 * 16, 4 * 16 + 8 * 4
+    assert kept(net, X) == 4 * large + (4 + 8) * pooled - 4 * 8 * 4  # the last is y
+    with pooling_first(net):
+        assert kept(net, X) == (4 + 2) * pooled
