@@ -45,8 +45,19 @@ def test_curves():
     assert told(animator.fig) == [
         "x: epoch.",
         "y: value (logarithmic).",
-        "loss, 4 points: first and highest 5 at 0, lowest and last 0.25 at 3.",
+        "loss, 4 points: first and highest 5 at 0, 1 at 1, 4 at 2, "
+        "lowest and last 0.25 at 3.",
         "acc, 3 points: first and lowest 0.1 at 0, highest 0.3 at 2, last 0.2 at 3.",
+    ]
+
+
+def test_of_a_long_curve_every_tenth_part_and_the_largest_step():
+    stair = [3 - i / 100 for i in range(50)] + [1 - i / 100 for i in range(50)]
+    plt.plot(range(1, 101), stair, label="mean")
+    assert told() == [
+        "mean, 100 points: first and highest 3 at 1, 2.9 at 11, 2.8 at 21, 2.7 at 31, "
+        "2.6 at 41, before the largest step 2.51 at 50, after it 1 at 51, 0.9 at 61, "
+        "0.8 at 71, 0.7 at 81, 0.6 at 91, lowest and last 0.51 at 100."
     ]
 
 

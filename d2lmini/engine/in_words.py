@@ -140,7 +140,7 @@ def bands(ax: Axes) -> Iterator[str]:
 
 
 def curves(ax: Axes, rows: Names, legend: dict) -> Iterator[str]:
-    """First, lowest, highest and last point; of dots in a row with a name, all."""
+    """Of a line its telling points; of dots in a row with a name, all."""
     for line in ax.lines:
         points = np.ma.filled(np.ma.asarray(line.get_xydata(), float), np.nan)
         points = points[np.isfinite(points).all(axis=1)].tolist()
@@ -158,16 +158,26 @@ def curves(ax: Axes, rows: Names, legend: dict) -> Iterator[str]:
         elif len(points) == 1:
             yield f"{name}: {number(ys[0])} at {number(xs[0])}"
         else:
-            low, high = (f(points, key=lambda point: point[1]) for f in (min, max))
-            ends = {"first": points[0], "lowest": low, "highest": high}
-            marks = {}  # by place: one point may be the first and the highest
-            for mark, point in (ends | {"last": points[-1]}).items():
-                marks.setdefault(tuple(point), []).append(mark)
-            parts = [
-                f"{' and '.join(m)} {number(y)} at {number(x)}"
-                for (x, y), m in marks.items()
-            ]
+            parts = (
+                f"{' and '.join(marks)} {number(ys[i])} at {number(xs[i])}".lstrip()
+                for i, marks in telling_points(ys)
+            )
             yield f"{name}, {len(points)} points: {', '.join(parts)}"
+
+
+def telling_points(ys: tuple[float, ...]) -> list[tuple[int, list[str]]]:
+    """Places in ys, in order, with what is special there: all of up to 20 points, of
+    more every tenth part and the largest step."""
+    n, steps = len(ys), np.abs(np.diff(ys))
+    special = {"first": 0, "lowest": np.argmin(ys), "highest": np.argmax(ys)}
+    special["last"] = n - 1
+    if n > 20:
+        special["before the largest step"] = np.argmax(steps)
+        special["after it"] = np.argmax(steps) + 1
+    marks = {i: [] for i in range(0, n, 1 if n <= 20 else n // 10)}
+    for mark, i in special.items():
+        marks.setdefault(int(i), []).append(mark)
+    return sorted(marks.items())
 
 
 def bars(ax: Axes, rows: Names, columns: Names, legend: dict) -> Iterator[str]:
