@@ -110,6 +110,9 @@ def test_a_clone_made_for_windows_runs_on_linux(tmp_path):
     files = sh("git ls-files -z --eol", tmp_path / "clone").split("\0")
     assert len(files) > 50
     assert [line for line in files if "w/crlf" in line or "w/mixed" in line] == []
-    apt, _, make = sh(STUBS, tmp_path / "clone").splitlines()
-    assert apt.startswith("apt-get update")
-    assert make == "make test test-slow browser-test"
+    ran = sh(STUBS, tmp_path / "clone").splitlines()
+    assert ran[0].startswith("apt-get update")
+    targets = {
+        word for line in ran if line.startswith("make ") for word in line.split()
+    }
+    assert targets >= {"test", "test-slow", "browser-test", "class"}
