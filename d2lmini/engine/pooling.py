@@ -2,8 +2,7 @@
 
 relu(pool(X)) is pool(relu(X)), bit for bit, and so are the gradients: they go to the
 largest pixel of each window if it is above zero. But ReLU then has a quarter of the
-numbers to read, and of what a convolution gives out, its largest input, only the places
-of these pixels are kept for the backward pass.
+numbers to read, and for the backward pass only these pixels and their places are kept.
 """
 
 import contextlib
