@@ -289,7 +289,8 @@ def main():
     here = facts(try_gpu())
     lines = [
         f"# d2lmini beside d2l 1.0.3, {here['date']}\n",
-        f"{here['machine']}; Python {here['python']}, torch {here['torch']}, "
+        f"{here['machine']} ({here['instructions']}); "
+        f"Python {here['python']}, torch {here['torch']}, "
         f"torchvision {here['torchvision']}. Medians over {rounds} rounds, made by "
         f"`make bench`. A ratio above 1 means that d2lmini is faster.\n",
         *table(*all_rounds(rounds)),

@@ -37,6 +37,7 @@ def facts(device: torch.device | str = "cpu") -> dict[str, str]:
     return {
         "date": date.today().isoformat(),
         "machine": f"{processor()}, {usable_processors()} processors, {name(device)}",
+        "instructions": torch.backends.cpu.get_cpu_capability(),  # "AVX512"
         "threads": str(torch.get_num_threads()),
         "python": platform.python_version(),
         "torch": torch.__version__,
