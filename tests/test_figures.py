@@ -51,12 +51,13 @@ def test_curves():
     ]
 
 
-def test_of_a_long_curve_every_tenth_part_and_the_largest_step():
-    stair = [3 - i / 100 for i in range(50)] + [1 - i / 100 for i in range(50)]
+def test_of_a_long_curve_every_tenth_part_and_the_two_largest_steps():
+    stair = [5] + [3 - i / 100 for i in range(1, 50)] + [1 - i / 100 for i in range(50)]
     plt.plot(range(1, 101), stair, label="mean")
     assert told() == [
-        "mean, 100 points: first and highest 3 at 1, 2.9 at 11, 2.8 at 21, 2.7 at 31, "
-        "2.6 at 41, before the largest step 2.51 at 50, after it 1 at 51, 0.9 at 61, "
+        "mean, 100 points: first and highest and before a large step 5 at 1, "
+        "after it 2.99 at 2, 2.9 at 11, 2.8 at 21, 2.7 at 31, 2.6 at 41, "
+        "before a large step 2.51 at 50, after it 1 at 51, 0.9 at 61, "
         "0.8 at 71, 0.7 at 81, 0.6 at 91, lowest and last 0.51 at 100."
     ]
 

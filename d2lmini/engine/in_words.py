@@ -167,15 +167,15 @@ def curves(ax: Axes, rows: Names, legend: dict) -> Iterator[str]:
 
 def telling_points(ys: tuple[float, ...]) -> list[tuple[int, list[str]]]:
     """Places in ys, in order, with what is special there: all of up to 20 points, of
-    more every tenth part and the largest step."""
-    n, steps = len(ys), np.abs(np.diff(ys))
-    special = {"first": 0, "lowest": np.argmin(ys), "highest": np.argmax(ys)}
-    special["last"] = n - 1
+    more every tenth part and the two largest steps."""
+    n = len(ys)
+    special = [("first", 0), ("lowest", np.argmin(ys)), ("highest", np.argmax(ys))]
+    special += [("last", n - 1)]
     if n > 20:
-        special["before the largest step"] = np.argmax(steps)
-        special["after it"] = np.argmax(steps) + 1
+        for i in np.argsort(-np.abs(np.diff(ys)), kind="stable")[:2]:
+            special += [("before a large step", i), ("after it", i + 1)]
     marks = {i: [] for i in range(0, n, 1 if n <= 20 else n // 10)}
-    for mark, i in special.items():
+    for mark, i in special:
         marks.setdefault(int(i), []).append(mark)
     return sorted(marks.items())
 
