@@ -4,12 +4,15 @@ import pytest
 import torch
 from torch import nn
 
+import d2lmini
+from d2lmini.engine.memory import fast_training
 from d2lmini.engine.pooling import pooling_first
 
 POOLS = {
     "VGG's": nn.MaxPool2d(2, 2),
     "AlexNet's, windows overlap": nn.MaxPool2d(3, 2),
     "padded": nn.MaxPool2d(3, 2, padding=1),
+    "apart, padded, rounded up": nn.MaxPool2d((3, 2), padding=1, ceil_mode=True),
     "all arguments": nn.MaxPool2d((3, 2), (2, 1), (1, 0), (1, 2), ceil_mode=True),
 }
 
@@ -57,6 +60,27 @@ def test_the_net_is_as_it_came_also_after_an_error():
         raise KeyboardInterrupt
     assert all(a is b for a, b in zip(net.modules(), modules, strict=True))
     assert net[0][2] is pool is net[1][2]
+
+
+def test_a_net_elsewhere_than_on_the_cpu_is_left_alone():
+    net, _ = nets(nn.MaxPool2d(2, 2))
+    relu = net[0][1]
+    for device, replaced in (("cpu", True), ("meta", False)):
+        optimizer = torch.optim.SGD(net.to(device).parameters(), 0.1)
+        with fast_training(net, optimizer, nn.CrossEntropyLoss()):
+            assert (net[0][1] is not relu) == replaced
+
+
+def test_a_training_by_deterministic_algorithms_alone():
+    """Pooling is one, as d2l trains it; its inverse, max_unpool2d, is refused there."""
+    net = nn.Sequential(*nets(nn.MaxPool2d(2, 2))[0], nn.Flatten(), nn.Linear(392, 10))
+    loaders = d2lmini.load_data_fashion_mnist(3000, sample=True)
+    torch.use_deterministic_algorithms(True)
+    try:
+        history = d2lmini.train_ch6(net, *loaders, 1, 0.1, "cpu")
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert len(history) == 1
 
 
 def kept(net, X):

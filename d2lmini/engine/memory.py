@@ -83,13 +83,14 @@ def fast_training(
     """In the body, net as the training loop calls it: a copy in each process.
 
     Where nothing can notice, the weights of its convolutions are in channels-last
-    order, and it pools before ReLU. After the body net is as it came, in evaluation
-    mode.
+    order, and on a CPU it pools before ReLU. After the body net is as it came, in
+    evaluation mode.
     """
     weights, pooling = [], contextlib.nullcontext()
     if _nothing_notices(net, optimizer, loss):
         weights = [m.weight for m in net.modules() if type(m) is nn.Conv2d]
-        pooling = pooling_first(net)
+        if all(p.device.type == "cpu" for p in net.parameters()):
+            pooling = pooling_first(net)
     came_as = [weight.data for weight in weights]
     try:
         for weight in weights:

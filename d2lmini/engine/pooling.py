@@ -18,24 +18,20 @@ from torch import Tensor, nn
 def pooling_first(net: nn.Module) -> Iterator[None]:
     """In the body, a max pooling comes before the ReLU that it follows in net.
 
-    Not one whose windows overlap: a pixel may be the largest of several.
+    net has to be on the CPU: other devices' pooling may read its input again.
     """
     replaced = []
     try:
         for layers in [m for m in net.modules() if type(m) is nn.Sequential]:
             for i, (relu, pool) in enumerate(itertools.pairwise(layers)):
                 pair = type(relu) is nn.ReLU and type(pool) is nn.MaxPool2d
-                if pair and _windows_are_apart(pool) and not pool.return_indices:
+                if pair and not pool.return_indices:
                     replaced.append((layers, i, relu, pool))
                     layers[i], layers[i + 1] = nn.Identity(), _PoolAndReLU(pool)
         yield
     finally:
         for layers, i, relu, pool in replaced:
             layers[i], layers[i + 1] = relu, pool
-
-
-def _windows_are_apart(pool: nn.MaxPool2d) -> bool:
-    return pool.kernel_size == pool.stride and pool.dilation == 1
 
 
 class _PoolAndReLU(nn.Module):
@@ -53,15 +49,17 @@ class _MaxPool(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, X: Tensor, pool: nn.MaxPool2d) -> Tensor:
-        pooled, places = torch.ops.aten.max_pool2d_with_indices(
-            X, pool.kernel_size, pool.stride, pool.padding, 1, pool.ceil_mode
-        )
-        ctx.size = X.shape[-2:]
-        small = ctx.size.numel() <= 2**15
+        how = pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode
+        pooled, places = torch.ops.aten.max_pool2d_with_indices(X, *how)
+        small = X.shape[-2:].numel() <= 2**15
         ctx.save_for_backward(places.to(torch.int16 if small else torch.int32))
+        ctx.how, ctx.X = how, torch.empty_like(X, device="meta")
         return pooled
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (places,) = ctx.saved_tensors
-        return torch.ops.aten.max_unpool2d(grad, places.long(), ctx.size), None
+        X = torch.empty_like(ctx.X, device="cpu")  # its numbers are not read there
+        return torch.ops.aten.max_pool2d_with_indices_backward(
+            grad, X, *ctx.how, places.long()
+        ), None
