@@ -41,8 +41,9 @@ import websocket
 
 COURSE = Path(__file__).resolve().parents[1]
 CHAPTER, CHAPTER_5 = "01_vgg_blocks.ipynb", "05_training.ipynb"
-ASSIGNMENT = "01_vgg_blocks"
-EXERCISE = f"vgg/{ASSIGNMENT}/{CHAPTER}"  # where a student fetches it to
+COURSE_ID, ASSIGNMENT = "vgg", "01_vgg_blocks"
+FETCHED = f"{COURSE_ID}/{ASSIGNMENT}"  # in a student's home
+EXERCISE = f"{FETCHED}/{CHAPTER}"
 JOVYAN = """
 names=$(mktemp) && sed s/^root:/jovyan:/ /etc/passwd > $names
 mount --bind $names /etc/passwd && rm $names && exec "$@"
@@ -65,7 +66,7 @@ c.Spawner.start_timeout = c.Spawner.http_timeout = 600
 NBGRADER = """
 c = get_config()
 c.Exchange.root = "{}/exchange"
-c.CourseDirectory.course_id = "vgg"
+c.CourseDirectory.course_id = "{}"
 c.Exchange.path_includes_course = True
 """
 
@@ -127,7 +128,7 @@ class Student:
 
     def exchange(self, action: str) -> None:
         """What JupyterLab's Assignment List does: fetch, submit or fetch_feedback."""
-        what = {"course_id": "vgg", "assignment_id": ASSIGNMENT}
+        what = {"course_id": COURSE_ID, "assignment_id": ASSIGNMENT}
         answer = self.call("POST", f"~/assignments/{action}", params=what)
         if not answer["success"]:
             raise RuntimeError(f"{self.name} cannot {action}: {answer['value']}")
@@ -186,12 +187,10 @@ def execute(kernel: websocket.WebSocket, source: str) -> str | None:
         reply = json.loads(kernel.recv())
         mine = reply["parent_header"].get("msg_id") == number
         if mine and reply["msg_type"] == "execute_reply":
-            error = reply["content"]
-            return (
-                None
-                if error["status"] == "ok"
-                else f"{error['ename']}: {error['evalue']}"
-            )
+            result = reply["content"]
+            if result["status"] == "ok":
+                return None
+            return f"{result['ename']}: {result['evalue']}"
 
 
 class Class:
@@ -204,7 +203,9 @@ class Class:
         shutil.copytree(solution, self.course / "solutions" / ASSIGNMENT)
         shutil.copy(COURSE / "notebooks/nbgrader_config.py", self.course)
         (folder / "etc").mkdir()
-        (folder / "etc/nbgrader_config.py").write_text(NBGRADER.format(folder))
+        (folder / "etc/nbgrader_config.py").write_text(
+            NBGRADER.format(folder, COURSE_ID)
+        )
         (folder / "exchange").mkdir()
         (folder / "exchange").chmod(0o777)
         configs = os.pathsep.join(
@@ -365,7 +366,6 @@ class Class:
                 process.kill()
 
     def chapter_5(self, student: Student) -> None:
-        student.close()
         self.finish(student, CHAPTER_5)
 
     def grade(self) -> None:
@@ -380,7 +380,7 @@ class Class:
         for i, student in enumerate(self.students):
             student.exchange("fetch_feedback")
             home = self.folder / student.name
-            (page,) = home.glob(f"vgg/{ASSIGNMENT}/feedback/*/*.html")
+            (page,) = home.glob(f"{FETCHED}/feedback/*/*.html")
             score = re.search(r"Score: ([\d.]+)", page.read_text(encoding="utf-8"))
             if float(score[1]) != self.expected(i):
                 raise RuntimeError(
