@@ -18,7 +18,7 @@ def accuracy(y_hat: Tensor, y: Tensor) -> float:
 
     y_hat: scores of shape (batch, classes), where the largest score is the
     prediction, or predicted classes in the shape of y. y: true classes.
-    Raises ValueError when the two do not fit. Source: d2l 1.0.3, section 3.6 (old API).
+    Raises ValueError when the two do not fit. Source: d2l 1.0.3, section 23.7.
     """
     if y_hat.dim() > 1 and y_hat.shape[1] > 1:
         y_hat = y_hat.argmax(dim=1)

@@ -26,7 +26,7 @@ from d2lmini.plotting import Animator
 def try_gpu(i: int = 0) -> torch.device:
     """The i-th accelerator that torch knows (NVIDIA, Apple, Intel, ...), else the CPU.
 
-    Source: d2l 1.0.3, section 6.7, which knows NVIDIA's alone.
+    Source: d2l 1.0.3, section 6.7, which knows CUDA's alone.
     """
     i = check_whole("try_gpu's i", i, smallest=0)
     if torch.accelerator.is_available() and i < torch.accelerator.device_count():
@@ -41,7 +41,7 @@ def evaluate_accuracy_gpu(
     """Share of correct predictions, in [0, 1], over all batches of data_iter.
 
     device: where to compute; None means where net is. A net in training mode is put
-    into evaluation mode (no dropout) and back. Source: d2l 1.0.3, section 7.6.
+    into evaluation mode (no dropout) and back. Source: d2l 1.0.3, section 23.7.
     """
     if device is None and isinstance(net, nn.Module):
         device = next((p.device for p in net.parameters()), None)
@@ -69,7 +69,7 @@ def train_ch6(
     loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     checkpoint: str | os.PathLike | None = None,
 ) -> History:  # fmt: skip
-    """Initialise net, train it and draw the curves. Source: d2l 1.0.3, section 7.6.
+    """Initialise net, train it and draw the curves. Source: d2l 1.0.3, section 23.7.
 
     optimizer: of net.parameters(); without one, SGD with learning rate lr.
     scheduler: of that optimizer; it makes a step after every batch (ReduceLROnPlateau:
