@@ -26,7 +26,7 @@ from d2lmini.plotting import Animator
 def try_gpu(i: int = 0) -> torch.device:
     """The i-th accelerator that torch knows (NVIDIA, Apple, Intel, ...), else the CPU.
 
-    Source: d2l 1.0.3, section 6.7, which knows CUDA's alone.
+    Source: d2l 1.0.3, section 6.7, for NVIDIA's (CUDA) alone.
     """
     i = check_whole("try_gpu's i", i, smallest=0)
     if torch.accelerator.is_available() and i < torch.accelerator.device_count():
@@ -40,8 +40,9 @@ def evaluate_accuracy_gpu(
 ) -> float:
     """Share of correct predictions, in [0, 1], over all batches of data_iter.
 
-    device: where to compute; None means where net is. A net in training mode is put
-    into evaluation mode (no dropout) and back. Source: d2l 1.0.3, section 23.7.
+    device: where net is and the batches go; None finds it out. A net in training mode
+    is put into evaluation mode (no dropout) and back.
+    Source: d2l 1.0.3, section 23.7.
     """
     if device is None and isinstance(net, nn.Module):
         device = next((p.device for p in net.parameters()), None)
