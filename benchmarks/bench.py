@@ -99,6 +99,8 @@ def measure_training(library):
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
+    from d2lmini.engine.machine import matrix_rate
+
     torch.manual_seed(0)
     net, pair = network(library), loaders(library, 160, cut=(2560, 512))
     printed, device = io.StringIO(), library.try_gpu()
@@ -108,9 +110,6 @@ def measure_training(library):
         seconds = time.perf_counter() - began
     lines = printed.getvalue().splitlines()
     speed = float(next(line for line in lines if "examples/sec" in line).split()[0])
-
-    # not before: it would change how torch allocates memory for d2l
-    from d2lmini.engine.machine import matrix_rate
 
     with FlopCounterMode(display=False) as counter:
         net(torch.rand(8, 1, 160, 160, device=device)).sum().backward()

@@ -3,7 +3,6 @@
 import platform
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -45,8 +44,7 @@ BLOCK = 64 * 2**20 // 4096  # pages
 def run(nested=False, **environment):
     done = subprocess.run(
         [sys.executable, "-c", f"nested = {nested}\n{SCRIPT}"],
-        # pages of one size, so that they can be counted
-        env={"OMP_NUM_THREADS": "1", "THP_MEM_ALLOC_ENABLE": "0", **environment},
+        env={"OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
     )
@@ -79,31 +77,3 @@ def test_training_and_evaluating_keep_it():
     with pytest.raises(ValueError):
         d2lmini.train_ch6(net, *loaders, 1, -0.1, torch.device("cpu"))
     assert memory._depth == 0
-
-
-def huge_pages(**environment):
-    """MiB of 256 that lie in pages of 2 MiB, and the variable's value."""
-    script = """
-import os, re
-import d2lmini, torch
-tensors = [torch.ones(2**20) for _ in range(64)]
-smaps = open("/proc/self/smaps_rollup").read()
-kilobytes = int(re.search(r"AnonHugePages: *(\\d+) kB", smaps)[1])
-print(kilobytes // 1024, os.environ["THP_MEM_ALLOC_ENABLE"])
-"""
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return [int(number) for number in done.stdout.split()]
-
-
-def pages_on_request():
-    path = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-    return path.exists() and "[madvise]" in path.read_text()
-
-
-@pytest.mark.skipif(not pages_on_request(), reason="Linux gives none, or always")
-def test_large_tensors_lie_in_huge_pages_unless_the_user_says_no():
-    mebibytes, wanted = huge_pages()
-    assert mebibytes >= 128 and wanted == 1
-    assert huge_pages(THP_MEM_ALLOC_ENABLE="0") == [0, 0]

@@ -19,9 +19,6 @@ from torch.optim import Optimizer
 from d2lmini.engine.parallel import replicate
 from d2lmini.engine.pooling import pooling_first
 
-# Torch reads this at its first tensor: Linux then gives large tensors pages of 2 MB
-# instead of 4 KB. A step takes a little less time then, and less memory.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 # glibc's numbers of the options of mallopt
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 DROPOUT = nn.Dropout.__module__

@@ -160,7 +160,7 @@ def explain_guessing(history: Any, net: nn.Module) -> None:
     guessing = math.log(num_classes)
     if all(abs(loss - guessing) < 0.01 for loss in history.train_loss):
         print(
-            f"the loss stayed at {guessing:.3f} = ln({num_classes}): net still gives "
-            f"every class the same chance. Train longer, or try another lr, "
+            f"the loss stayed near {guessing:.3f} = ln({num_classes}): net gives every "
+            f"class about the same chance. Train longer, or try another lr, "
             f"He's first weights (section 5.4) or batch normalisation (6.5)"
         )
