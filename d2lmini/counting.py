@@ -6,9 +6,11 @@ Each is written out where a chapter first needs it, and imported from then on.
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from statistics import stdev
 from typing import TYPE_CHECKING
 
 import torch
@@ -69,6 +71,14 @@ def read_runs(path: str | os.PathLike) -> tuple[dict, dict[str, list[History]]]:
     for run in record["runs"]:
         runs.setdefault(run["about"]["name"], []).append(History(**run))
     return record["about"], runs
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """That of the mean of values: their standard deviation by the root of their number.
+
+    Raises statistics.StatisticsError for fewer than two values.
+    """
+    return stdev(values) / math.sqrt(len(values))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence]) -> Markdown:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import time
+from statistics import StatisticsError
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from d2lmini.counting import (
     milliseconds,
     num_params,
     read_runs,
+    standard_error,
     table,
     weight_layers,
 )
@@ -72,6 +74,13 @@ def test_milliseconds_is_the_fastest_call_after_the_first(monkeypatch):
 
 def test_milliseconds_measures_time():
     assert milliseconds(lambda: time.sleep(0.02), repeats=2) >= 19
+
+
+def test_standard_error_by_hand():
+    # distances 1, 0, 1 from the mean 2; the sum of their squares by two is 1
+    assert standard_error([1, 2, 3]) == pytest.approx(1 / 3**0.5)
+    with pytest.raises(StatisticsError):
+        standard_error([1])
 
 
 def test_read_runs_sorts_by_name(tmp_path):

@@ -142,6 +142,7 @@ def bare(source):
         (6, recipe, "norm_vgg"),
         (6, recipe, "recipe_net"),
         (6, recipe, "both_sides"),
+        (6, counting, "standard_error"),
     ],
 )
 def test_chapters_define_what_the_library_has(chapter, module, name):
