@@ -83,8 +83,8 @@ def fast_training(
     """In the body, net as the training loop calls it: a copy in each process.
 
     Where nothing can notice, the weights of its convolutions are in channels-last
-    order, and on a CPU it pools before ReLU. After the body net is as it came, in
-    evaluation mode.
+    order, and on a CPU it pools before ReLU, part by part of a batch. After the body
+    net is as it came, in evaluation mode.
     """
     weights, pooling = [], contextlib.nullcontext()
     if _nothing_notices(net, optimizer, loss):

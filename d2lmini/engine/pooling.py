@@ -3,6 +3,8 @@
 relu(pool(X)) is pool(relu(X)), bit for bit, and so are the gradients: they go to the
 largest pixel of each window if it is above zero. But ReLU then has a quarter of the
 numbers to read, and for the backward pass only these pixels and their places are kept.
+And a convolution can go through the batch in parts, each pooled while it is still in
+the processor's cache, so that its whole output never exists.
 """
 
 import contextlib
@@ -13,6 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+# of a convolution's output at a time, for each thread: about what its cache holds
+PART = 2 * 2**20  # bytes
+
 
 @contextlib.contextmanager
 def pooling_first(net: nn.Module) -> Iterator[None]:
@@ -20,28 +25,55 @@ def pooling_first(net: nn.Module) -> Iterator[None]:
 
     net has to be on the CPU: other devices' pooling may read its input again.
     """
-    replaced = []
+    came_as = [(m, list(m)) for m in net.modules() if type(m) is nn.Sequential]
     try:
-        for layers in [m for m in net.modules() if type(m) is nn.Sequential]:
-            for i, (relu, pool) in enumerate(itertools.pairwise(layers)):
-                pair = type(relu) is nn.ReLU and type(pool) is nn.MaxPool2d
-                if pair and not pool.return_indices:
-                    replaced.append((layers, i, relu, pool))
-                    layers[i], layers[i + 1] = nn.Identity(), _PoolAndReLU(pool)
+        for layers, _ in came_as:
+            _pool_first(layers)
         yield
     finally:
-        for layers, i, relu, pool in replaced:
-            layers[i], layers[i + 1] = relu, pool
+        for layers, modules in came_as:
+            for i, module in enumerate(modules):
+                layers[i] = module
 
 
-class _PoolAndReLU(nn.Module):
+def _pool_first(layers: nn.Sequential) -> None:
+    for i, (relu, pool) in enumerate(itertools.pairwise(list(layers))):
+        if type(relu) is nn.ReLU and _is_pooling(pool):
+            layers[i], layers[i + 1] = pool, nn.ReLU(inplace=True)
+    for i, (before, pool) in enumerate(itertools.pairwise(list(layers))):
+        if _is_pooling(pool) and type(before) is nn.Conv2d:
+            layers[i], layers[i + 1] = _ConvAndPool(before, pool), nn.Identity()
+        elif _is_pooling(pool):
+            layers[i + 1] = _Pool(pool)
+
+
+def _is_pooling(layer: nn.Module) -> bool:
+    return type(layer) is nn.MaxPool2d and not layer.return_indices
+
+
+class _Pool(nn.Module):
     def __init__(self, pool: nn.MaxPool2d) -> None:
         super().__init__()
         self.pool = pool
 
     def forward(self, X: Tensor) -> Tensor:
-        pooled = _MaxPool.apply(X, self.pool) if X.requires_grad else self.pool(X)
-        return pooled.relu_()
+        return _MaxPool.apply(X, self.pool) if X.requires_grad else self.pool(X)
+
+
+class _ConvAndPool(_Pool):
+    def __init__(self, conv: nn.Conv2d, pool: nn.MaxPool2d) -> None:
+        super().__init__(pool)
+        self._parameters = conv._parameters  # by conv's names in net.state_dict()
+        self.conv = (conv,)  # in a tuple it is no module of this one
+
+    def forward(self, X: Tensor) -> Tensor:
+        (conv,) = self.conv
+        if X.dim() != 4:  # one image without a batch
+            return super().forward(conv(X))
+        image = conv.out_channels * X.shape[-2:].numel() * X.element_size()
+        n = max(1, torch.get_num_threads() * PART // image)
+        pool = super().forward
+        return torch.cat([pool(conv(part)) for part in X.split(n)])
 
 
 class _MaxPool(torch.autograd.Function):
@@ -59,7 +91,7 @@ class _MaxPool(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (places,) = ctx.saved_tensors
-        X = torch.empty_like(ctx.X, device="cpu")  # its numbers are not read there
-        return torch.ops.aten.max_pool2d_with_indices_backward(
-            grad, X, *ctx.how, places.long()
+        X = torch.empty_like(ctx.X, device="cpu")  # of X only the shape is read
+        return torch.ops.aten.max_pool2d_with_indices_backward.grad_input(
+            grad, X, *ctx.how, places.long(), grad_input=X
         ), None
