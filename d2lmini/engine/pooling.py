@@ -64,16 +64,15 @@ class _ConvAndPool(_Pool):
     def __init__(self, conv: nn.Conv2d, pool: nn.MaxPool2d) -> None:
         super().__init__(pool)
         self._parameters = conv._parameters  # by conv's names in net.state_dict()
-        self.conv = (conv,)  # in a tuple it is no module of this one
+        self.convolve = conv.forward
 
     def forward(self, X: Tensor) -> Tensor:
-        (conv,) = self.conv
-        if X.dim() != 4:  # one image without a batch
-            return super().forward(conv(X))
-        image = conv.out_channels * X.shape[-2:].numel() * X.element_size()
-        n = max(1, torch.get_num_threads() * PART // image)
         pool = super().forward
-        return torch.cat([pool(conv(part)) for part in X.split(n)])
+        if X.dim() != 4:  # one image without a batch
+            return pool(self.convolve(X))
+        image = len(self.weight) * X.shape[-2:].numel() * X.element_size()
+        n = max(1, torch.get_num_threads() * PART // image)
+        return torch.cat([pool(self.convolve(part)) for part in X.split(n)])
 
 
 class _MaxPool(torch.autograd.Function):
