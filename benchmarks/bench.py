@@ -92,7 +92,7 @@ def network(library):
 
 
 def measure_training(library):
-    """Seconds of train_ch6, its own examples per second, and what makes a ceiling."""
+    """Seconds of train_ch6, its own examples per second, and a yardstick for them."""
     import contextlib
     import io
 
@@ -118,7 +118,7 @@ def measure_training(library):
         "train_ch6, steps alone": speed,
         "result": next(line for line in lines if line.startswith("loss")),
         "operations": speed * counter.get_total_flops() / 8,
-        "ceiling": matrix_rate(device),
+        "matrix_rate": matrix_rate(device),
     }
 
 
@@ -269,12 +269,14 @@ def table(values, peaks, trainings):
     ours, bare = (statistics.median(values["import", n]) for n in ("d2lmini", "torch"))
     yield f"\n`import d2lmini` takes {ours / bare:.2f} times `import torchvision`."
     for library in LIBRARIES:
-        shares = [r["operations"] / r["ceiling"] for n, r in trainings if n == library]
-        ceilings = [r["ceiling"] / 1e9 for n, r in trainings if n == library]
+        shares = [
+            r["operations"] / r["matrix_rate"] for n, r in trainings if n == library
+        ]
+        rates = [r["matrix_rate"] / 1e9 for n, r in trainings if n == library]
         yield (
             f"\nTraining steps of {library} do {statistics.median(shares):.0%} of the "
             f"operations per second of a large matrix product "
-            f"({statistics.median(ceilings):.0f} GFLOP/s)."
+            f"({statistics.median(rates):.0f} GFLOP/s)."
         )
     results = {name: result["result"] for name, result in trainings}
     yield f"\nResults: d2lmini {results['d2lmini']}; d2l {results['d2l']}."

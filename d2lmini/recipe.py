@@ -82,8 +82,8 @@ def verify(
         right = count_right(net, test_iter)
         recorded = record["right_in_sample" if sample else "right"]
         number = f"{right:,} of {len(test_iter.dataset):,} test images right"
-        text = f"{record['target']}: {number}, recorded {recorded:,}"
-        yield right == recorded, text
+        name = f"{record['target']}, {record['epochs']} epochs"
+        yield right == recorded, f"{name}: {number}, recorded {recorded:,}"
 
 
 def _read(path: Path) -> bytes:

@@ -120,7 +120,7 @@ def folder(tmp_path, one_thread):
         y_hat = net.eval()(X) + net(X.flip(-1))
     right = int((y_hat.argmax(dim=1) == y).sum())
     content = (tmp_path / "recipe_0.5.pt").read_bytes()
-    record = {"target": 0.5, "arch": arch, "weights": "recipe_0.5.pt"}
+    record = {"target": 0.5, "epochs": 3, "arch": arch, "weights": "recipe_0.5.pt"}
     record |= {"sha256": hashlib.sha256(content).hexdigest(), "right_in_sample": right}
     (tmp_path / "targets.json").write_text(json.dumps([record]))
     return tmp_path
@@ -129,7 +129,7 @@ def folder(tmp_path, one_thread):
 def test_verify_counts_again(folder):
     (record,) = json.loads((folder / "targets.json").read_text())
     right = record["right_in_sample"]
-    text = f"0.5: {right} of 1,000 test images right, recorded {right}"
+    text = f"0.5, 3 epochs: {right} of 1,000 test images right, recorded {right}"
     assert list(verify(folder, sample=True)) == [(True, text)]
 
 

@@ -2,9 +2,10 @@
 
 starts    chapter 6's first epochs, one thing changed at a time: a few minutes
 recipe    chapter 6's recipes on all images, ten seeds each
+thirty    the shorter one for 0.93 again, with thirty other seeds: half an hour
 seconds   one seed each, alone on the machine, to be timed; keeps what it has trained
 cores     the small recipes, timed on a machine without a GPU: some minutes
-targets   what is told of each recipe, from the three above and what was kept: a minute
+targets   what is told of each recipe, from the four above and what was kept: a minute
 changes   chapter 6's recipe without each of its parts, on images held out
 tried     chapter 6's recipe with other tricks (tools/tried.py), likewise
 book      chapter 5's network with d2l's images, head and settings
@@ -12,7 +13,8 @@ claims    chapter 7's stacks of kernels
 rivals    chapter 7's AlexNet and VGG with three learning rates
 steps     how long chapter 7's AlexNet and VGG take for a training step
 
-All but starts, cores and targets take minutes on a GPU, and many hours on two cores.
+All but starts, thirty, cores and targets take minutes on a GPU, and many hours on two
+cores.
 
 Runs the chapter's own cells, those with the tag "recipe". After each run it writes
 notebooks/records/NAME.json; runs that are in it already are not made again, so it goes
@@ -29,14 +31,16 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
+from typing import NamedTuple
 
 import nbformat
 import torch
-from tried import TRIED, Trick
+from tried import TRIED, Trick, six_views
 
 from d2lmini import (
     VGG11,
     History,
+    evaluate_accuracy_gpu,
     load_data_fashion_mnist,
     shrink,
     train_ch6,
@@ -51,10 +55,29 @@ from d2lmini.recipe import count_right, recipe_net
 
 CHAPTERS = Path(__file__).parents[1] / "notebooks"
 FOLDER = CHAPTERS / "records"
-# chapter 6's targets; the number of epochs and the network that shall reach them
+# chapter 6's networks
 SMALL = ((1, 16), (1, 32), (2, 60), (2, 120))
 LARGE = ((1, 32), (1, 64), (2, 128), (2, 256))
-RECIPES = [(0.92, 2, SMALL), (0.93, 4, SMALL), (0.93, 5, SMALL), (0.94, 12, LARGE)]
+
+
+class Recipe(NamedTuple):
+    name: str  # of its runs; begins with the target
+    num_epochs: int
+    arch: ConvArch
+    seeds: range = range(10)
+
+    def weights(self) -> Path:
+        """Where those of a timed run are kept."""
+        return FOLDER / f"recipe_{self.name}.pt"
+
+
+RECIPES = [
+    Recipe("0.92", 2, SMALL),
+    Recipe("0.93", 4, SMALL),
+    THIRTY := Recipe("0.93_thirty", 4, SMALL, range(10, 40)),
+    Recipe("0.93", 5, SMALL),
+    Recipe("0.94", 12, LARGE),
+]
 # name, number of epochs, seed, and the function of these two that trains
 Run = tuple[str, int, int, Callable]
 
@@ -65,35 +88,49 @@ def recipe(defined: dict) -> Iterator[Run]:
     def train(arch: ConvArch, num_epochs: int, seed: int) -> History:
         return defined["train_recipe"](num_epochs, seed, arch)[1]
 
-    for target, num_epochs, arch in RECIPES:
-        for seed in range(10):
-            yield str(target), num_epochs, seed, partial(train, arch)
+    for recipe in RECIPES:
+        for seed in recipe.seeds if recipe is not THIRTY else []:
+            yield recipe.name, recipe.num_epochs, seed, partial(train, recipe.arch)
+
+
+def thirty(defined: dict) -> Iterator[Run]:
+    """Also tells what each network reaches when it is tested in six views."""
+    _, test_iter = load_data_fashion_mnist(256)
+
+    def train(num_epochs: int, seed: int) -> History:
+        net, history = defined["train_recipe"](num_epochs, seed, THIRTY.arch)
+        acc = evaluate_accuracy_gpu(six_views(net), test_iter, try_gpu())
+        history.about["in six views"] = acc
+        return history
+
+    for seed in THIRTY.seeds:
+        yield THIRTY.name, THIRTY.num_epochs, seed, train
 
 
 def train_timed(
-    defined: dict, weights: Path | None, arch: ConvArch, num_epochs: int, seed: int
+    defined: dict, recipe: Recipe, keep: bool, num_epochs: int, seed: int
 ) -> History:
     """Also tells how long all of it took, with reading the data and with all tests."""
     began = time.perf_counter()
-    net, history = defined["train_recipe"](num_epochs, seed, arch)
+    net, history = defined["train_recipe"](num_epochs, seed, recipe.arch)
     history.about["whole_seconds"] = time.perf_counter() - began
-    if weights:
-        torch.save(net.cpu().state_dict(), weights)
+    if keep:
+        torch.save(net.cpu().state_dict(), recipe.weights())
     return history
 
 
 def seconds(defined: dict) -> Iterator[Run]:
     """The last recipe for each target once more; what it has trained is kept."""
-    last = {target: how for target, *how in RECIPES}
-    for target, (num_epochs, arch) in last.items():
-        weights = FOLDER / f"recipe_{target}.pt"
-        yield str(target), num_epochs, 0, partial(train_timed, defined, weights, arch)
+    last = {recipe.name: recipe for recipe in RECIPES if recipe is not THIRTY}
+    for name, recipe in last.items():
+        yield name, recipe.num_epochs, 0, partial(train_timed, defined, recipe, True)
 
 
 def cores(defined: dict) -> Iterator[Run]:
     """The small network's records, timed without a GPU."""
-    for target, num_epochs, arch in (RECIPES[0], RECIPES[2]):
-        yield str(target), num_epochs, 0, partial(train_timed, defined, None, arch)
+    for recipe in (RECIPES[0], THIRTY, RECIPES[3]):
+        train = partial(train_timed, defined, recipe, recipe is THIRTY)
+        yield recipe.name, recipe.num_epochs, 0, train
 
 
 def starts(defined: dict) -> Iterator[Run]:
@@ -166,6 +203,7 @@ RECORDS = {
     "seconds": (CHAPTER_6, ALL, seconds),
     "cores": (CHAPTER_6, ALL, cores),
     "recipe": (CHAPTER_6, ALL, recipe),
+    "thirty": (CHAPTER_6, ALL, thirty),
     "changes": (CHAPTER_6, ALL, changes),
     "tried": (CHAPTER_6, ALL, tried),
     "book": ("05_training.ipynb", {"sample": False}, book),
@@ -211,11 +249,12 @@ def record_targets(path: Path) -> None:
     from scipy.stats import ttest_1samp  # which no other record needs
 
     count_tflop = definitions(CHAPTER_6, ALL)["count_tflop"]
-    _, runs = read_runs(FOLDER / "recipe.json")
+    runs = read_runs(FOLDER / "recipe.json")[1] | read_runs(FOLDER / "thirty.json")[1]
     targets = []
-    for target, num_epochs, arch in RECIPES:
-        histories = [h for h in runs[str(target)] if len(h) == num_epochs]
-        accs = [history.test_acc[-1] for history in histories]
+    for recipe in RECIPES:
+        name, num_epochs, arch, _ = recipe
+        histories = [h for h in runs[name] if len(h) == num_epochs]
+        accs, target = [history.test_acc[-1] for history in histories], float(name[:4])
         record = {
             "target": target,
             "arch": arch,
@@ -226,18 +265,18 @@ def record_targets(path: Path) -> None:
             "p": ttest_1samp(accs, target, alternative="greater").pvalue,
             "tflop": count_tflop(arch, num_epochs),
         }
-        times = {name: time_taken(name, record) for name in ("seconds", "cores")}
-        record["timed"] = {name: time for name, time in times.items() if time}
-        if times["seconds"]:
-            record |= kept_weights(FOLDER / f"recipe_{target}.pt", arch)
+        times = {kind: time_taken(kind, name, record) for kind in ("seconds", "cores")}
+        record["timed"] = {kind: time for kind, time in times.items() if time}
+        if record["timed"]:
+            record |= kept_weights(recipe)
         targets.append(record)
     write_whole(path, as_json(targets))
 
 
-def time_taken(name: str, record: dict) -> dict | None:
+def time_taken(kind: str, name: str, record: dict) -> dict | None:
     """Of one run of a recipe, and how that compares with a matrix product."""
-    about, runs = read_runs(FOLDER / f"{name}.json")
-    for history in runs.get(str(record["target"]), []):
+    about, runs = read_runs(FOLDER / f"{kind}.json")
+    for history in runs.get(name, []):
         if len(history) == record["epochs"]:
             whole, rate = history.about["whole_seconds"], about["matrix_gflops"]
             share = 1000 * record["tflop"] / whole / rate
@@ -246,9 +285,9 @@ def time_taken(name: str, record: dict) -> dict | None:
     return None
 
 
-def kept_weights(path: Path, arch: ConvArch) -> dict:
+def kept_weights(recipe: Recipe) -> dict:
     """Their file, and how many test images they get right."""
-    net = recipe_net(arch)
+    path, net = recipe.weights(), recipe_net(recipe.arch)
     net.load_state_dict(torch.load(path, weights_only=True))
     full, sample = (load_data_fashion_mnist(500, sample=s)[1] for s in (False, True))
     return {

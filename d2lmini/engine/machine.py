@@ -46,7 +46,7 @@ def facts(device: torch.device | str = "cpu") -> dict[str, str]:
 
 
 def matrix_rate(device: torch.device | str = "cpu") -> float:
-    """Operations per second of a product of two large float32 matrices: a ceiling.
+    """Operations per second of a product of two large float32 matrices: a yardstick.
 
     The fastest of three, since other programs can only make it slower.
     """

@@ -3,8 +3,9 @@
 relu(pool(X)) is pool(relu(X)), bit for bit, and so are the gradients: they go to the
 largest pixel of each window if it is above zero. But ReLU then has a quarter of the
 numbers to read, and for the backward pass only these pixels and their places are kept.
-And a convolution can go through the batch in parts, each pooled while it is still in
-the processor's cache, so that its whole output never exists.
+And a convolution that is pooled goes through the batch in parts: its whole output, the
+largest tensor of a VGG, is never there. Its own gradient is then a sum over the parts,
+which is rounded differently.
 """
 
 import contextlib
@@ -15,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# of a convolution's output at a time, for each thread: about what its cache holds
-PART = 2 * 2**20  # bytes
+# Bytes of a convolution's output at a time, for each thread: VGG-11/4 took 6 to 11%
+# longer with a quarter, half or 16 times as many (an AMD EPYC with AVX-512).
+PART = 2 * 2**20
 
 
 @contextlib.contextmanager
