@@ -99,22 +99,31 @@ def test_targets_are_summed_up_from_the_runs():
     assert share_above(2.821, 9) == pytest.approx(0.01, abs=2e-5)  # printed tables
     folder = NOTEBOOKS / "records"
     targets = json.loads((folder / "targets.json").read_text())
-    _, runs = read_runs(folder / "recipe.json")
-    about, timed = read_runs(folder / "seconds.json")
-    for record, (target, epochs, _) in zip(targets, records.RECIPES, strict=True):
+    runs = {
+        (name, len(h), h.about["seed"]): h.test_acc[-1]
+        for file in ("recipe.json", "thirty.json")
+        for name, histories in read_runs(folder / file)[1].items()
+        for h in histories
+    }
+    for record, recipe in zip(targets, records.RECIPES, strict=True):
+        target, epochs = float(recipe.name.removesuffix("_thirty")), recipe.num_epochs
         assert [record["target"], record["epochs"]] == [target, epochs]
-        accs = [h.test_acc[-1] for h in runs[str(target)] if len(h) == epochs]
+        seeds = range(10, 40) if recipe.name.endswith("_thirty") else range(10)
+        accs = [runs.pop((recipe.name, epochs, seed)) for seed in seeds]
         n, mean = len(accs), sum(accs) / len(accs)
         variance = sum((acc - mean) ** 2 for acc in accs) / (n - 1)
-        assert record["seeds"] == n >= 10
+        assert record["seeds"] == n
         assert [record["mean"], record["stdev"]] == pytest.approx([mean, variance**0.5])
         p = share_above((mean - target) / (variance / n) ** 0.5, n - 1)
         assert record["p"] == pytest.approx(p, rel=1e-4)
         if "weights" in record:
-            (run,), time = timed[str(target)], record["timed"]["seconds"]
+            timed_by = "seconds" if n == 10 else "cores"
+            about, timed = read_runs(folder / f"{timed_by}.json")
+            (run,), time = timed[recipe.name], record["timed"][timed_by]
             assert record["right"] == round(10_000 * run.test_acc[-1])
             operations = time["share"] * time["seconds"] * about["matrix_gflops"] / 1e3
             assert operations == pytest.approx(record["tflop"])
+    assert not runs  # none was left out
 
 
 @pytest.mark.parametrize("name", pictures.PICTURES)
