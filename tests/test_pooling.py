@@ -141,6 +141,9 @@ def test_what_is_kept_for_the_backward_pass():
     assert kept(net, X) == 4 * large + (4 + 8) * pooled - 4 * 8 * 4  # the last is y
     with pooling_first(net):
         assert kept(net, X) == (4 + 2) * pooled
+    net = nn.Sequential(net[0][0], nn.Sequential(nn.ReLU(), nn.MaxPool2d(2, 2)))
+    with pooling_first(net):
+        assert kept(net, X) == (4 + 2) * 4 * 16
 
 
 class Largest(TorchDispatchMode):

@@ -42,11 +42,11 @@ def _pool_first(layers: nn.Sequential) -> None:
     for i, (relu, pool) in enumerate(itertools.pairwise(list(layers))):
         if type(relu) is nn.ReLU and _is_pooling(pool):
             layers[i], layers[i + 1] = pool, nn.ReLU(inplace=True)
-    for i, (before, pool) in enumerate(itertools.pairwise(list(layers))):
-        if _is_pooling(pool) and type(before) is nn.Conv2d:
-            layers[i], layers[i + 1] = _ConvAndPool(before, pool), nn.Identity()
+    for i, pool in enumerate(list(layers)):
+        if _is_pooling(pool) and i and type(layers[i - 1]) is nn.Conv2d:
+            layers[i - 1], layers[i] = _ConvAndPool(layers[i - 1], pool), nn.Identity()
         elif _is_pooling(pool):
-            layers[i + 1] = _Pool(pool)
+            layers[i] = _Pool(pool)
 
 
 def _is_pooling(layer: nn.Module) -> bool:
