@@ -105,7 +105,7 @@ def test_targets_are_summed_up_from_the_runs():
         for name, histories in read_runs(folder / file)[1].items()
         for h in histories
     }
-    for record, recipe in zip(targets, records.RECIPES, strict=True):
+    for record, recipe in zip(targets, records.TARGETS, strict=True):
         target, epochs = float(recipe.name.removesuffix("_thirty")), recipe.num_epochs
         assert [record["target"], record["epochs"]] == [target, epochs]
         seeds = range(10, 40) if recipe.name.endswith("_thirty") else range(10)

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Subset
 
+from d2lmini.recipe import both_sides
+
 Trick = Callable[[dict, dict], None]
 
 
@@ -174,15 +176,13 @@ def shifts(defined: dict, options: dict) -> None:
 
 
 def six_views(net: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Scores for both sides of an image, counted four times, and of it moved by a pixel
-    to the right and to the left."""
-
-    def both(X: Tensor) -> Tensor:
-        return net(X) + net(X.flip(-1))
+    """both_sides for an image, counted four times, and for it moved by a pixel to the
+    right and to the left."""
+    both = both_sides(net)
 
     def scores(X: Tensor) -> Tensor:
         padded = nn.functional.pad(X, (1, 1))  # a black column left and right
-        return 4 * both(X) + both(padded[..., :-2]) + both(padded[..., 2:])
+        return (4 * both(X) + both(padded[..., :-2]) + both(padded[..., 2:])) / 6
 
     return scores
 

@@ -70,11 +70,11 @@ class _ConvAndPool(_Pool):
 
     def forward(self, X: Tensor) -> Tensor:
         pool = super().forward
-        if X.dim() != 4:  # one image without a batch
-            return pool(self.convolve(X))
         image = len(self.weight) * X.shape[-2:].numel() * X.element_size()
         n = max(1, torch.get_num_threads() * PART // image)
-        return torch.cat([pool(self.convolve(part)) for part in X.split(n)])
+        parts = X.split(n) if X.dim() == 4 else [X]  # 3: an image without a batch
+        pooled = [pool(self.convolve(part)) for part in parts]
+        return torch.cat(pooled) if len(pooled) > 1 else pooled[0]
 
 
 class _MaxPool(torch.autograd.Function):
